@@ -4,6 +4,7 @@
 # free_port VAR                         a TCP port nobody uses, stored in VAR (never the same twice in one process)
 # wait_until SECONDS CMD [ARG...]       run CMD until it succeeds; 1 when SECONDS have passed
 # start_daemon NAME PIDFILE LOG CMD...  run CMD in a session of its own; PIDFILE exists before CMD does
+# run_step PIDFILE SECONDS CMD...       a command that ends by itself, but must not outlive state_close
 # wait_daemon PIDFILE SECONDS CMD...    wait_until, but gives up at once when the daemon has died
 # alive PIDFILE                         whether that very process (not a later one with its number) runs
 # stop_daemon PIDFILE                   SIGTERM, wait until gone, SIGKILL after 10 s, remove PIDFILE
@@ -22,18 +23,18 @@ die() { say "$*"; exit 1; }
 declare -A _ports_given=()
 
 # Outside the range from which the kernel picks ports for outgoing connections, so that none of those takes it
-# between the look and the use.
+# between the look and the use. The local names begin with _ so as not to hide the caller's variable.
 free_port() {
-  local low high port hex tries
-  read -r low high < /proc/sys/net/ipv4/ip_local_port_range
-  [ "$low" -gt 12000 ] || low=32768
-  for tries in {1..200}; do
-    port=$((10000 + (RANDOM * 32768 + RANDOM) % (low - 10000)))
-    [ -z "${_ports_given[$port]:-}" ] || continue
-    printf -v hex '%04X' "$port"
-    grep -qE "^ *[0-9]+: [0-9A-F]+:$hex " /proc/net/tcp /proc/net/tcp6 2>/dev/null && continue
-    _ports_given[$port]=1
-    printf -v "$1" '%d' "$port"
+  local _low _high _port _hex _tries
+  read -r _low _high < /proc/sys/net/ipv4/ip_local_port_range
+  [ "$_low" -gt 12000 ] || _low=32768
+  for _tries in {1..200}; do
+    _port=$((10000 + (RANDOM * 32768 + RANDOM) % (_low - 10000)))
+    [ -z "${_ports_given[$_port]:-}" ] || continue
+    printf -v _hex '%04X' "$_port"
+    grep -qE "^ *[0-9]+: [0-9A-F]+:$_hex " /proc/net/tcp /proc/net/tcp6 2>/dev/null && continue
+    _ports_given[$_port]=1
+    printf -v "$1" '%d' "$_port"
     return 0
   done
   die "no free TCP port found"
@@ -77,24 +78,35 @@ write_own_pidfile() {
   printf '%s\n%s\n' "$pid" "$(_start_time "$pid")" > "$1.new" && mv "$1.new" "$1"
 }
 
-# The child writes the file itself before it becomes the daemon: whoever kills this script at any moment, no daemon
-# runs that no file names; and where `down` has removed the folder meanwhile, the child ends instead.
+# The child writes the file itself before it becomes the program: whoever kills this script at any moment, nothing runs
+# that no file names; and where state_close is at work or has removed the folder meanwhile, the child ends instead.
+_become() { # PIDFILE CMD...
+  local pidfile=$1 fd
+  shift
+  trap - EXIT
+  for fd in /proc/self/fd/*; do
+    fd=${fd##*/}
+    [ "$fd" -le 2 ] || [ "$fd" = 255 ] || eval "exec $fd>&-"
+  done
+  write_own_pidfile "$pidfile" 2>/dev/null || exit 1
+  [ ! -e "${pidfile%/*}/.closing" ] && [ -e "$pidfile" ] || exit 1
+  exec "$@"
+}
+
 start_daemon() {
   local name=$1 pidfile=$2 log=$3
   shift 3
-  (
-    trap - EXIT
-    exec </dev/null >>"$log" 2>&1 || exit 1
-    for fd in /proc/self/fd/*; do
-      fd=${fd##*/}
-      [ "$fd" -le 2 ] || [ "$fd" = 255 ] || eval "exec $fd>&-"
-    done
-    write_own_pidfile "$pidfile" || exit 1
-    [ ! -e "${pidfile%/*}/.closing" ] && [ -e "$pidfile" ] || exit 1
-    exec setsid "$@"
-  ) &
+  (exec </dev/null >>"$log" 2>&1 && _become "$pidfile" setsid "$@") &
   disown
   wait_until 5 test -s "$pidfile" || die "$name did not start; see $log"
+}
+
+run_step() {
+  local pidfile=$1 seconds=$2 status=0
+  shift 2
+  (_become "$pidfile" timeout -k 5 "$seconds" "$@") || status=$?
+  rm -f "$pidfile"
+  return $status
 }
 
 _ended() { ! alive "$1"; }
