@@ -9,6 +9,7 @@
 # State of a host, all in its DIR: init.pid (first process, as seen from outside), link (N), env (shell
 # assignments for the tests), and what its server needs. `ns_stop` and removing DIR leave nothing behind.
 
+shopt -s inherit_errexit
 HOSTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 CACHE=${DROVER_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/drover}
 LINK_COUNT=16384 # /30 networks in 10.213.0.0/16
