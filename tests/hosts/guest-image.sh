@@ -105,14 +105,13 @@ make_ext4() {
 # put PART DISK OFFSET_MIB
 put() { dd if="$1" of="$2" bs=1M seek="$3" conv=notrunc,sparse status=none; }
 
-# make_data OUT WORK [MIB]: the second disk: one file system without a partition table.
+# make_data OUT WORK [MIB]: the second disk: a file system without a partition table, and MIB MiB of data behind its end
+# (in it they would come to lie in one piece).
 make_data() {
   local out=$1 folder=$2/data extra_mib=${3:-0}
   make_known "$folder" disk2 "$out.sums"
-  if [ "$extra_mib" -gt 0 ]; then
-    "$HOSTS/guest-bytes" spread "$folder/spread" "$extra_mib" "$extra_mib"
-  fi
-  make_ext4 "$out" $((64 + extra_mib * 9 / 4)) tgdata "$folder"
+  make_ext4 "$out" 64 tgdata "$folder"
+  [ "$extra_mib" -eq 0 ] || "$HOSTS/guest-bytes" spread "$out" "$extra_mib"
 }
 
 # make_bios OUT KERNEL INITRAMFS WORK: MBR, GRUB in the gap behind it, one ext4 partition with /boot. Without the gap's
