@@ -210,8 +210,8 @@ fill_images() {
   make_initramfs "$kernel" "$work/initramfs" "$work"
   make_bios "$out/bios.img" "$kernel" "$work/initramfs" "$work"
   make_uefi "$out/uefi.img" "$kernel" "$work/initramfs" "$work"
-  "$HOSTS/guest-bytes" nvram "$out/uefi.nvram" /usr/share/OVMF/OVMF_VARS_4M.fd "$ESP_GUID" "$ESP_FIRST_LBA" "$ESP_LBAS" \
-    "$ESP_LOADER"
+  "$HOSTS/guest-bytes" nvram "$out/uefi.nvram" /usr/share/OVMF/OVMF_VARS_4M.fd \
+    "$ESP_GUID" "$ESP_FIRST_LBA" "$ESP_LBAS" "$ESP_LOADER"
   make_data "$out/data.img" "$work"
   rm -rf "$work"
 }
