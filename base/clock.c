@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/clock.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+static int64_t read_ms(clockid_t id)
+{
+  struct timespec t;
+  clock_gettime(id, &t);
+  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int64_t clock_ms(void)
+{
+  return read_ms(CLOCK_MONOTONIC);
+}
+
+int64_t clock_wall_ms(void)
+{
+  return read_ms(CLOCK_REALTIME);
+}
+
+static size_t format_seconds(int64_t wall_ms, char *b, size_t size)
+{
+  time_t seconds = wall_ms / 1000;
+  struct tm tm;
+  gmtime_r(&seconds, &tm);
+  return strftime(b, size, "%Y-%m-%dT%H:%M:%S", &tm);
+}
+
+char *clock_rfc3339(int64_t wall_ms, char b[32])
+{
+  size_t n = format_seconds(wall_ms, b, 30);
+  strcpy(b + n, "Z");
+  return b;
+}
+
+char *clock_rfc3339_micro(int64_t wall_ms, char b[40])
+{
+  size_t n = format_seconds(wall_ms, b, 30);
+  snprintf(b + n, 40 - n, ".%03d000Z", (int)(wall_ms % 1000));
+  return b;
+}
+
+bool clock_parse_rfc3339(const char *s, int64_t *ret_wall_ms)
+{
+  struct tm tm = {0};
+  const char *rest = s ? strptime(s, "%Y-%m-%dT%H:%M:%S", &tm) : NULL;
+  if (!rest)
+    return false;
+  int64_t ms = 0;
+  if (*rest == '.') {
+    int64_t scale = 100;
+    for (rest++; isdigit((unsigned char)*rest); rest++, scale /= 10)
+      ms += (*rest - '0') * scale;
+  }
+  if (strcmp(rest, "Z") != 0)
+    return false;
+  *ret_wall_ms = (int64_t)timegm(&tm) * 1000 + ms;
+  return true;
+}
+
+uint64_t clock_random(uint64_t bound)
+{
+  uint64_t value = 0;
+  if (getrandom(&value, sizeof(value), 0) != sizeof(value))
+    value = (uint64_t)read_ms(CLOCK_MONOTONIC) * 2654435761u;
+  return bound ? value % bound : 0;
+}

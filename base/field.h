@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// JSON by field tables. A struct and a table of its fields replace hand-written decoding: the same
+// table decodes, encodes, fills in defaults, checks bounds and frees, and a test compares it with
+// the schema in crds/*.yaml.
+//
+//     struct ssh { char *host; int64_t port; };
+//     static const struct field ssh_fields[] = {
+//         {"host", FIELD_STRING, offsetof(struct ssh, host), .required = true, .max = 253},
+//         {"port", FIELD_INT, offsetof(struct ssh, port), .fallback = "22", .min = 1, .max =
+//         65535},
+//     };
+//     const struct table ssh_table = TABLE(struct ssh, ssh_fields);
+//
+// What each type is in the struct:
+//     FIELD_STRING    char *                  NULL when absent
+//     FIELD_BOOL      bool
+//     FIELD_INT       int64_t
+//     FIELD_ENUM      int                     index into `names` (NULL-terminated); absent = 0, so
+//     let
+//                                             names[0] be the default, or "" for "not said"
+//     FIELD_DURATION  int64_t, milliseconds   "90s", "1h30m"; absent = FIELD_DURATION_ABSENT
+//     FIELD_BYTES     int64_t, bytes          number, or "2Gi" (Kubernetes quantity); absent = 0
+//     FIELD_OBJECT    the struct itself       always there (defaults inside apply)
+//     FIELD_POINTER   struct *                NULL when absent
+//     FIELD_LIST      struct list             of the nested struct
+//     FIELD_STRINGS   struct strings
+//     FIELD_MAP       struct strings          alternating key, value, sorted by key
+//
+// Decoding is strict: an unknown field, a wrong type or a value out of bounds is ERR_INVALID with
+// the path: "spec.target.vm.disks[1].format: 'vdi' is not one of raw, qcow2". Rules span fields.
+#pragma once
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum field_type {
+  FIELD_STRING,
+  FIELD_BOOL,
+  FIELD_INT,
+  FIELD_ENUM,
+  FIELD_DURATION,
+  FIELD_BYTES,
+  FIELD_OBJECT,
+  FIELD_POINTER,
+  FIELD_LIST,
+  FIELD_STRINGS,
+  FIELD_MAP,
+};
+
+#define FIELD_DURATION_ABSENT (-1)
+
+struct strings {
+  char **items;
+  size_t count;
+};
+
+// A list of structs; `items` is cast by the reader: ((struct disk *)list.items)[i].
+struct list {
+  void *items;
+  size_t count;
+};
+
+struct table;
+
+struct field {
+  const char *name;
+  enum field_type type;
+  size_t offset;
+  const struct table *table; // OBJECT, POINTER, LIST
+  const char *const *names;  // ENUM: accepted words, NULL-terminated
+  const char *fallback;      // default, as JSON text of a scalar: "22", "\"Cold\"", "true"
+  const char *pattern;       // STRING(S): POSIX extended and RE2 alike; anchored by itself
+  int64_t min, max;          // INT: value; STRING: bytes; LIST, STRINGS, MAP: items. max 0 = none
+  bool required;
+  bool secret;      // never encoded by table_encode()
+  const char *help; // explain text, one sentence, with the unit
+};
+
+// Said of a whole object after its fields are in; `message` is what the API server says too (CEL).
+struct rule {
+  const char *message;
+  bool (*holds)(const void *object);
+};
+
+struct table {
+  const char *name;
+  size_t size;
+  const struct field *fields;
+  size_t field_count;
+  const struct rule *rules; // ends with a NULL message; may be NULL
+};
+
+#define TABLE(type, rows)                                                                          \
+  {                                                                                                \
+    .name = #type, .size = sizeof(type), .fields = (rows), .field_count = ARRAY_SIZE(rows)         \
+  }
+
+// Fills *out, which is overwritten, from a JSON object; path is what messages begin with ("spec").
+// On an error *out is left released.
+int table_decode(const struct table *t, struct json_object *json, const char *path, void *out,
+                 struct err *err);
+// As decode, from text.
+int table_decode_text(const struct table *t, const char *text, const char *path, void *out,
+                      struct err *err);
+// Absent values (NULL, absent durations, empty lists, 0 of BYTES and INT that are not required) are
+// left out. The caller owns the result (json_object_put). NULL: no memory.
+struct json_object *table_encode(const struct table *t, const void *in);
+void table_defaults(const struct table *t, void *out); // as decoding {} would, without required
+void table_release(const struct table *t, void *object);
+// Deep copy; *to is overwritten.
+int table_copy(const struct table *t, const void *from, void *to, struct err *err);
+bool table_equal(const struct table *t, const void *a, const void *b);
+
+void strings_release(struct strings *s);
+int strings_add(struct strings *s, const char *text);
+bool strings_has(const struct strings *s, const char *text);
+const char *strings_map_get(const struct strings *map, const char *key); // NULL: no such key
+// Appends a zeroed item and returns it; NULL: no memory or `max` reached. size = sizeof one item.
+void *list_add(struct list *l, size_t size, size_t max);

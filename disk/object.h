@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// The bytes of a stored image: a local file, or an object in a store (storage/ implements both
+// interfaces for its objects). Formats turn these bytes into guest bytes and back.
+//
+// Reading: any range, from many lanes. Writing: in parts; every part is a run of bytes at an
+// offset, parts may arrive in any order unless `ordered`, and nothing is visible under the final
+// name before commit. The engine asks what a writer can do and lays its parts out accordingly.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct object_reader;
+
+struct object_reader_ops {
+  const char *name;
+  int (*lane_open)(struct object_reader *r, void **ret_lane, struct err *err);
+  void (*lane_close)(struct object_reader *r, void *lane);
+  int (*read)(struct object_reader *r, void *lane, void *into, size_t length, uint64_t offset,
+              struct err *err);
+  void (*interrupt)(struct object_reader *r);
+  void (*free)(struct object_reader *r);
+};
+
+struct object_reader {
+  const struct object_reader_ops *ops;
+  uint64_t size_bytes;
+  char identity[160];     // as struct source: etag, or mtime and size
+  const char *local_path; // when the bytes are a local file; else NULL
+};
+
+int object_lane_open(struct object_reader *r, void **ret_lane, struct err *err);
+void object_lane_close(struct object_reader *r, void *lane);
+int object_read(struct object_reader *r, void *lane, void *into, size_t length, uint64_t offset,
+                struct err *err);
+void object_interrupt(struct object_reader *r);
+void object_reader_free(struct object_reader *r);
+// A local regular file or block device.
+int object_reader_file(const char *path, struct object_reader **ret, struct err *err);
+
+// The bytes of one part, readable again from any offset (a store may retry). Thread: the lane's.
+struct object_body {
+  uint64_t length;
+  int (*read)(void *arg, uint64_t offset, void *into, size_t length, struct err *err);
+  void *arg;
+  const void *bytes; // when all of it is in memory, else NULL; read works either way
+};
+
+struct object_part { // one that the far side already has (resume), or that we have sent
+  uint32_t number;   // from 0
+  uint64_t offset, length;
+  char tag[128]; // S3: the ETag; elsewhere empty
+};
+
+struct object_writer;
+
+struct object_writer_ops {
+  const char *name;
+  // size_bytes: exact length of the object, known before.
+  int (*begin)(struct object_writer *w, uint64_t size_bytes, struct err *err);
+  int (*lane_open)(struct object_writer *w, void **ret_lane, struct err *err);
+  void (*lane_close)(struct object_writer *w, void *lane);
+  int (*write_part)(struct object_writer *w, void *lane, uint32_t number, uint64_t offset,
+                    const struct object_body *body, struct err *err);
+  // Durable and visible when it returns 0. Repeating it after a lost answer must succeed.
+  int (*commit)(struct object_writer *w, struct err *err);
+  // Leaves nothing behind.
+  int (*abort)(struct object_writer *w, struct err *err);
+  void (*interrupt)(struct object_writer *w);
+  void (*free)(struct object_writer *w); // neither commits nor aborts what is resumable
+};
+
+struct object_writer {
+  const struct object_writer_ops *ops;
+  bool ordered;            // parts must come in order, one at a time (HTTP PUT: one part = all)
+  bool holes;              // bytes never written read as zeros (files): holes need no part
+  uint64_t part_min_bytes; // all but the last part; 0 = any
+  uint64_t part_max_bytes; // 0 = any
+  uint32_t parts_max;      // 0 = any; 1 = the whole object is one part
+};
+
+int object_begin(struct object_writer *w, uint64_t size_bytes, struct err *err);
+int object_write_lane_open(struct object_writer *w, void **ret_lane, struct err *err);
+void object_write_lane_close(struct object_writer *w, void *lane);
+int object_write_part(struct object_writer *w, void *lane, uint32_t number, uint64_t offset,
+                      const struct object_body *body, struct err *err);
+int object_commit(struct object_writer *w, struct err *err);
+int object_abort(struct object_writer *w, struct err *err);
+void object_writer_interrupt(struct object_writer *w);
+void object_writer_free(struct object_writer *w);
+// A local file: written beside its final name as NAME.OWNER.part, renamed by commit. With `exact`
+// the final name must not exist (ERR_EXISTS). fsync'ed (file, then folder) by commit.
+int object_writer_file(const char *path, const char *owner, bool overwrite,
+                       struct object_writer **ret, struct err *err);
