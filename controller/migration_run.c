@@ -325,16 +325,18 @@ static int perform(struct run *r, const struct migration_step *step)
   return 0;
 }
 
-// Still backing off? Whoever stops, deletes or suspends is not kept waiting.
+// Milliseconds until the next try, 0 = now. Whoever deletes, cancels or suspends is not kept
+// waiting, but a clean-up that is blocked is not hurried by the deletion that it belongs to.
 static int64_t backing_off_ms(const struct run *r, uint64_t facts)
 {
+  const struct condition *progressing = condition_find(&r->st->conditions, "Progressing");
+  bool blocked = progressing && str_eq(progressing->reason, "CleanupBlocked");
+  uint64_t hurry =
+      blocked ? FACT(ABANDON) : FACT(DELETING) | FACT(CANCEL_ASKED) | FACT(SUSPENDED) | FACT(LATE);
   int64_t until;
-  if (facts & (FACT(DELETING) | FACT(CANCEL_ASKED) | FACT(SUSPENDED) | FACT(LATE)) &&
-      !(facts & FACT(HICCUP)) && !str_eq(r->st->phase, "CleaningUp"))
+  if (facts & hurry || !clock_parse_rfc3339(r->st->memory.next_try_time, &until))
     return 0;
-  if (!clock_parse_rfc3339(r->st->memory.next_try_time, &until) || until <= r->now_ms)
-    return 0;
-  return until - r->now_ms;
+  return until > r->now_ms ? until - r->now_ms : 0;
 }
 
 // One decision carried out. Returns true to go on at once, else *ret_after_ms says when.
