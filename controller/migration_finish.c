@@ -325,6 +325,21 @@ static int remove_made(struct run *r, const struct owned_status *o, struct err *
   return provider_remove(p, &view, r->owner, err);
 }
 
+// Should it be tried again, it starts from what is still there.
+static void forget_done(struct run *r, const struct owned_status *o)
+{
+  struct migration_disk_status *disks = r->st->disks.items;
+  if (str_eq(o->role, "target"))
+    r->st->memory.created = false;
+  for (size_t i = 0; o->disk && i < r->st->disks.count; i++) {
+    if (!str_eq(disks[i].name, o->disk))
+      continue;
+    bool staged = str_eq(o->role, "target") && status_find_owned(r, "staged", o->disk, "Object") &&
+                  disks[i].content_digest && !str_eq(disks[i].phase, "Staging");
+    set_text(&disks[i].phase, staged ? "Staged" : "Pending");
+  }
+}
+
 // One entry at a time, last made first, each out of the ledger when it is gone.
 int act_undo(struct run *r, struct err *err)
 {
@@ -335,6 +350,7 @@ int act_undo(struct run *r, struct err *err)
     if (remove_made(r, o, err) != 0)
       return err_prefix(err, "%s %s", o->kind, o->id);
     log_info("removed", "kind", o->kind, "id", o->id, NULL);
+    forget_done(r, o);
     status_disown(r, o);
     return 0;
   }
