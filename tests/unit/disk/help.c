@@ -226,6 +226,8 @@ static int mt_reopen(struct target *t, struct source **ret, struct err *err)
   whole[0][1] = t->size_bytes;
   s->data = whole;
   memcpy(s->bytes, m->bytes, t->size_bytes);
+  if (m->damage_at)
+    s->bytes[m->damage_at] ^= 0x40;
   *ret = &s->source;
   return 0;
 }

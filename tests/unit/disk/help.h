@@ -43,8 +43,9 @@ struct memory_target {
   struct target target;
   uint8_t *bytes;
   _Atomic uint64_t written_bytes, zeroed_bytes;
-  bool hang;        // writes hang until interrupted
-  uint64_t fail_at; // a write at this offset or beyond fails with ERR_NO_SPACE; 0 = never
+  bool hang;          // writes hang until interrupted
+  uint64_t fail_at;   // a write at this offset or beyond fails with ERR_NO_SPACE; 0 = never
+  uint64_t damage_at; // this byte is another one when it is read back; 0 = none
   bool finished;
   pthread_mutex_t lock;
   pthread_cond_t changed;

@@ -32,18 +32,9 @@ static void same_as_python(uint64_t size, const uint64_t (*data)[2])
 static void recomputed_by_python(void **state)
 {
   (void)state;
-  static const uint64_t some[][2] = {
-      {0,       100000      },
-      {9 * MIB, 3 * MIB + 77},
-      {0,       0           }
-  };
-  static const uint64_t small[][2] = {
-      {0, 700},
-      {0, 0  }
-  };
-  static const uint64_t none[][2] = {
-      {0, 0}
-  };
+  static const uint64_t some[][2] = {{0, 100000}, {9 * MIB, 3 * MIB + 77}, {0, 0}};
+  static const uint64_t small[][2] = {{0, 700}, {0, 0}};
+  static const uint64_t none[][2] = {{0, 0}};
   same_as_python(28 * MIB, some);
   same_as_python(13 * MIB, some);
   same_as_python(12 * MIB + 77, some);
@@ -70,14 +61,8 @@ static void known_vectors(void **state)
 static void zeros_inside_data_are_zeros(void **state)
 {
   (void)state;
-  static const uint64_t all[][2] = {
-      {0, 8 * MIB},
-      {0, 0      }
-  };
-  static const uint64_t half[][2] = {
-      {0, 4 * MIB},
-      {0, 0      }
-  };
+  static const uint64_t all[][2] = {{0, 8 * MIB}, {0, 0}};
+  static const uint64_t half[][2] = {{0, 4 * MIB}, {0, 0}};
   struct memory_source *a = memory_source_new(8 * MIB, all);
   struct memory_source *b = memory_source_new(8 * MIB, half);
   memset(a->bytes + 4 * MIB, 0, 4 * MIB);
@@ -93,10 +78,7 @@ static void zeros_inside_data_are_zeros(void **state)
 static void verify_finds_a_flipped_bit(void **state)
 {
   (void)state;
-  static const uint64_t data[][2] = {
-      {0, 9 * MIB},
-      {0, 0      }
-  };
+  static const uint64_t data[][2] = {{0, 9 * MIB}, {0, 0}};
   struct memory_source *m = memory_source_new(9 * MIB, data);
   char text[128];
   digest_of(&m->source, text);
@@ -114,14 +96,8 @@ static void verify_finds_a_flipped_bit(void **state)
 static void verify_of_a_larger_disk(void **state)
 {
   (void)state;
-  static const uint64_t data[][2] = {
-      {0, 5 * MIB},
-      {0, 0      }
-  };
-  static const uint64_t more[][2] = {
-      {0, 9 * MIB},
-      {0, 0      }
-  };
+  static const uint64_t data[][2] = {{0, 5 * MIB}, {0, 0}};
+  static const uint64_t more[][2] = {{0, 9 * MIB}, {0, 0}};
   struct memory_source *m = memory_source_new(5 * MIB, data);
   struct memory_source *n = memory_source_new(9 * MIB, more);
   char text[128];
@@ -156,10 +132,7 @@ static void malformed_digests_are_refused(void **state)
 static void compare_names_the_first_difference(void **state)
 {
   (void)state;
-  static const uint64_t data[][2] = {
-      {MIB, 20 * MIB},
-      {0,   0       }
-  };
+  static const uint64_t data[][2] = {{MIB, 20 * MIB}, {0, 0}};
   struct memory_source *a = memory_source_new(32 * MIB, data);
   struct memory_source *b = memory_source_new(40 * MIB, data);
   struct tally tally = {0};
