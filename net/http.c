@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "net/http.h"
 
+#include <signal.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -12,6 +13,7 @@ DEFINE_CLEANUP(http_session_free, struct http_session *)
 
 void http_global_init(void)
 {
+  signal(SIGPIPE, SIG_IGN);
   curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
