@@ -36,8 +36,8 @@ int kube_file_read(const char *path, struct secret *ret, struct err *err)
     return err_set(err, ERR_NO_MEMORY, "no memory to read %s", path);
   ssize_t length = read_all(fd, bytes, KUBE_FILE_MAX_BYTES + 1);
   int number = errno;
-  int failed = length < 0                      ? err_errno(err, number, "read %s", path)
-               : length > KUBE_FILE_MAX_BYTES  ? err_set(err, ERR_LIMIT, "%s is too long", path)
+  int failed = length < 0                     ? err_errno(err, number, "read %s", path)
+               : length > KUBE_FILE_MAX_BYTES ? err_set(err, ERR_LIMIT, "%s is too long", path)
                : secret_set(ret, bytes, (size_t)length)
                    ? err_set(err, ERR_NO_MEMORY, "no memory to read %s", path)
                    : 0;

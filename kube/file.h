@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small files (configurations, tokens, certificates) read whole into a secret: their bytes are wiped
-// when released, whatever they turn out to be. Works with the ..data links that kubelet swaps under
-// mounted files, because a file is opened by name each time.
+// Small files (configurations, tokens, certificates) read whole into a secret: their bytes are
+// wiped when released, whatever they turn out to be. Works with the ..data links that kubelet swaps
+// under mounted files, because a file is opened by name each time.
 #pragma once
 
 #include <stddef.h>
