@@ -82,7 +82,7 @@ int mover_spec_read(const char *spec_path, const char *secrets_path, struct move
                     struct err *err);
 
 // How a mover talks.
-enum mover_progress { MOVER_AUTO, MOVER_BAR, MOVER_JSON, MOVER_NONE, MOVER_PLAIN };
+enum mover_progress { TALK_AUTO, TALK_BAR, TALK_JSON, TALK_NONE, TALK_PLAIN };
 extern const char *const mover_progress_names[]; // "auto", "bar", "json", "none", NULL
 
 struct mover_talk {
