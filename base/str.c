@@ -78,18 +78,8 @@ static const struct {
   const char *name;
   double factor;
 } byte_units[] = {
-    {"",   1     },
-    {"K",  1e3   },
-    {"k",  1e3   },
-    {"M",  1e6   },
-    {"G",  1e9   },
-    {"T",  1e12  },
-    {"P",  1e15  },
-    {"Ki", 0x1p10},
-    {"Mi", 0x1p20},
-    {"Gi", 0x1p30},
-    {"Ti", 0x1p40},
-    {"Pi", 0x1p50},
+    {"", 1},     {"K", 1e3},     {"k", 1e3},     {"M", 1e6},     {"G", 1e9},     {"T", 1e12},
+    {"P", 1e15}, {"Ki", 0x1p10}, {"Mi", 0x1p20}, {"Gi", 0x1p30}, {"Ti", 0x1p40}, {"Pi", 0x1p50},
 };
 
 bool str_bytes(const char *s, int64_t *ret_bytes)
@@ -118,12 +108,7 @@ bool str_bytes(const char *s, int64_t *ret_bytes)
 static const struct {
   const char *name;
   double ms;
-} time_units[] = {
-    {"ms", 1     },
-    {"h",  3600e3},
-    {"m",  60e3  },
-    {"s",  1e3   }
-};
+} time_units[] = {{"ms", 1}, {"h", 3600e3}, {"m", 60e3}, {"s", 1e3}};
 
 bool str_duration(const char *s, int64_t *ret_ms)
 {
