@@ -236,3 +236,12 @@ int session_run(const char *command, const struct mover_spec *spec, const struct
     report_error(&s.report, &err);
   return rc < 0 || s.report.broken ? 3 : rc;
 }
+
+int mover_refuse(const char *command, const struct mover_spec *spec, const struct mover_talk *talk,
+                 const struct err *err)
+{
+  struct report r;
+  report_init(&r, spec, talk, command);
+  report_error(&r, err);
+  return err->kind == ERR_INVALID ? 2 : 3;
+}

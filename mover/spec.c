@@ -324,6 +324,19 @@ int mover_spec_decode(const char *spec, const char *secrets, struct mover_spec *
   return 0;
 }
 
+int mover_spec_check(const struct mover_spec *s, struct err *err)
+{
+  struct mover_spec copy = {0};
+  char *text cleanup_free = NULL;
+  char *secrets = NULL;
+  if (mover_spec_encode(s, &text, &secrets, err))
+    return -1;
+  int rc = mover_spec_decode(text, secrets, &copy, err);
+  secret_free_string(secrets);
+  mover_spec_release(&copy);
+  return rc;
+}
+
 // A whole file, regular or not. Yours: secret_free_string() (it may hold secrets).
 static int read_text(const char *path, size_t max, char **ret, struct err *err)
 {
