@@ -123,11 +123,12 @@ static bool any_loading(const struct window *w)
 // Starts over at a stored offset: readers that are busy finish first.
 static void rewind_to(struct window *w, uint64_t at)
 {
-  if (w->load_next > w->again_to)
-    w->again_to = w->load_next;
-  w->load_next = w->stored;
+  uint64_t reached = w->load_next;
+  w->load_next = w->stored; // keeps readers from taking more
   while (any_loading(w) && !over(w))
     wait_change(w);
+  if (reached > w->again_to)
+    w->again_to = reached;
   for (int i = 0; i < w->slot_count; i++)
     w->slots[i].state = EMPTY;
   w->load_index = w->send_index = 0;
