@@ -39,6 +39,8 @@ int run_vm(struct run *r, const struct vm **ret, struct err *err);
 
 // migration_facts.c
 uint64_t run_observe(struct run *r);
+uint64_t
+run_observe_wishes(const struct run *r); // of the object alone: deletion, cancel, suspend, time
 bool run_takes_back(const struct run *r, const struct owned_status *o);
 
 // migration_status.c

@@ -91,7 +91,6 @@ static const struct row rows[] = {
     {P(PENDING), 0, 0, ACT_BEGIN, PHASE_QUEUED, 0, "Queued", "waiting for a free place"},
     {P(QUEUED), 0, F(SLOT), ACT_WAIT, SAME, SOON, "Queued", "waiting for a free place at the provider (limits.transfers)"},
     {P(QUEUED), 0, 0, ACT_ENTER, PHASE_PREFLIGHT, 0, "Preflight", "checking before anything is changed"},
-    {P(PREFLIGHT), F(UNFIT), 0, ACT_FAIL, PHASE_CLEANING_UP, 0, NULL, NULL},
     {P(PREFLIGHT), 0, F(CHECKED), ACT_PREFLIGHT, SAME, 0, "Preflight", "checking before anything is changed"},
     {P(PREFLIGHT), F(MADE_BEFORE), 0, ACT_SUCCEED, PHASE_CLEANING_UP, 0, "AlreadyMigrated", "the target already holds what this manifest made"},
     {P(PREFLIGHT), F(DRY_RUN), 0, ACT_SUCCEED, PHASE_CLEANING_UP, 0, "DryRun", "all checks passed; nothing was changed"},
