@@ -43,7 +43,8 @@ static int values_add(struct option_values *v, const char *text, struct err *err
 const char *options_nearest(const char *word, const char *const *candidates, size_t count)
 {
   const char *nearest = NULL;
-  size_t least = strlen(word) / 3 + 2; // as many slips as a word may have, plus one
+  size_t length = strlen(word);
+  size_t least = length < 18 ? length / 3 + 2 : 8; // more slips than a word of this length may have
   for (size_t i = 0; i < count; i++) {
     size_t d = str_distance(word, candidates[i]);
     if (d < least) {

@@ -93,7 +93,7 @@ void progress_bar(const struct progress *p, int columns, struct buf *to)
 {
   struct buf text __attribute__((cleanup(buf_release))) = BUF_INIT(512);
   progress_text(p, &text);
-  int room = columns - (int)text.length - 4;
+  int room = columns - (int)text.length - 5; // "[]", two blanks, the last column
   int width = room > BAR_WIDTH_MAX ? BAR_WIDTH_MAX : room;
   if (width >= BAR_WIDTH_MIN) {
     int filled = (int)(progress_fraction(p) * width);
