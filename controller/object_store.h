@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where objects live: a Kubernetes API server (store_kube.c) or one SQLite file (store_sqlite.c,
+// for `drover run`). Runners cannot tell which. The controller is the only writer of status.
+//
+// Reading gives the latest that this process knows (a cache fed by the watch is fine), never older
+// than its own last write. Every write carries the resource version of what was read: ERR_CONFLICT
+// means that somebody changed the object meanwhile; the caller reads again and acts on nothing.
+//
+// Threads: start() and the callbacks belong to the loop; everything else may be called from any
+// worker thread, and blocks.
+//
+// Defaults and rules of the schema hold in both: objects that this interface hands out have been
+// decoded by the tables of crds/, with defaults filled in. An object that does not pass (an older
+// API server, a hand-edited file) is handed out with `invalid` set to the sentence.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/field.h"
+#include "base/loop.h"
+#include "base/secret.h"
+#include "crds/object.h"
+
+struct object_key {
+  enum object_kind kind;
+  char ns[64];
+  char name[254];
+};
+
+struct object_events {
+  // Something about this object changed, or it was there at the start: look at it. Coalesced.
+  void (*changed)(void *arg, const struct object_key *key);
+  void (*deleted)(void *arg, const struct object_key *key);
+  // All objects that existed at the start have been announced (once per kind that was asked for).
+  void (*synced)(void *arg);
+  // The store cannot go on (the lease was lost, the API refuses us): end the process.
+  void (*failed)(void *arg, const struct err *err);
+  void *arg;
+};
+
+struct secret_map { // the data of one Secret
+  struct secret_item {
+    char *key;
+    struct secret value;
+  } * items;
+  size_t count;
+};
+const struct secret *secret_map_get(const struct secret_map *m,
+                                    const char *key); // NULL: no such key
+void secret_map_release(struct secret_map *m);
+
+struct object_store;
+
+struct object_store_ops {
+  const char *name; // "kubernetes", "sqlite"
+  // Begins list and watch of all kinds; callbacks on the loop.
+  int (*start)(struct object_store *s, struct loop *loop, const struct object_events *events,
+               struct err *err);
+  void (*stop)(struct object_store *s); // on the loop; no callback afterwards
+  // A copy that the caller frees with object_free(). ERR_NOT_FOUND.
+  int (*get)(struct object_store *s, const struct object_key *key, struct object **ret,
+             struct err *err);
+  // Keys of all objects of a kind, in the namespace or (ns NULL) everywhere this store looks.
+  int (*list)(struct object_store *s, enum object_kind kind, const char *ns,
+              struct object_key **ret, size_t *ret_count, struct err *err);
+  // Writes o->status if o->meta.resource_version is still current, and sets the new version in o.
+  int (*put_status)(struct object_store *s, struct object *o, struct err *err);
+  // Adds or removes a finalizer, same precondition. Removing the last one of an object that is
+  // being deleted makes it go.
+  int (*set_finalizer)(struct object_store *s, struct object *o, const char *finalizer,
+                       bool present, struct err *err);
+  // Asks for deletion (ttlSecondsAfterFinished, `drover delete`). Preconditions: uid.
+  int (*remove)(struct object_store *s, const struct object *o, struct err *err);
+  // Never blocks for long and never fails: best effort, rate limited. type: "Normal" or "Warning".
+  void (*event)(struct object_store *s, const struct object *o, const char *type,
+                const char *reason, const char *message);
+  int (*get_secret)(struct object_store *s, const char *ns, const char *name,
+                    struct secret_map *ret, struct err *err);
+  // *ret_value is yours. ERR_NOT_FOUND names what is missing, map or key.
+  int (*get_config)(struct object_store *s, const char *ns, const char *name, const char *key,
+                    char **ret_value, struct err *err);
+  // Labels as FIELD_MAP (alternating key, value).
+  int (*namespace_labels)(struct object_store *s, const char *ns, struct strings *ret,
+                          struct err *err);
+  // Identifies this cluster or state file for ever: the first part of every owner mark.
+  int (*installation)(struct object_store *s, char ret[64], struct err *err);
+  void (*free)(struct object_store *s);
+};
+
+struct object_store {
+  const struct object_store_ops *ops; // implementations embed this struct as their first member
+};
+
+// kube: namespaces NULL-terminated, NULL = all. No request is made before start().
+struct kube;
+int store_kube_new(struct kube *kube, const char *const *namespaces, struct object_store **ret,
+                   struct err *err);
+// One file, created when absent (mode 0600; it may hold Secrets). Crash-safe (WAL, full sync); one
+// process at a time works on it, others may read: ERR_BUSY names the process. read_only: for get.
+int store_sqlite_open(const char *path, bool read_only, struct object_store **ret, struct err *err);
+// What `drover run -f` does with each manifest: as `kubectl apply` would (create, or change spec,
+// labels and annotations; immutable fields are refused; status untouched; generation counted).
+// Secret and ConfigMap too. A spec that did not change changes nothing. json is an object read by
+// crds/manifest.h; default_ns is for those that name none.
+int store_sqlite_apply(struct object_store *s, struct json_object *json, const char *default_ns,
+                       struct object_key *ret_key, struct err *err);
+// For `drover cancel|retry|suspend`: a JSON merge patch of spec or metadata.annotations.
+int store_sqlite_patch(struct object_store *s, const struct object_key *key,
+                       struct json_object *patch, struct err *err);
+// Asks another process that works on the file for nothing: writers of spec (apply, patch, remove)
+// may be other processes; the one that runs notices within a second.
+
+// Wrappers, so that callers need not spell s->ops.
+int store_get(struct object_store *s, enum object_kind kind, const char *ns, const char *name,
+              struct object **ret, struct err *err);
+void store_free(struct object_store *s); // NULL allowed
