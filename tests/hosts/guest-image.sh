@@ -7,7 +7,7 @@
 #   CACHE/guest/data-KEY-MIB/             data.img with MIB MiB more of data
 # KEY names the kernel and the content of the scripts. A folder appears under its name only when it is whole.
 
-GUEST_CACHE=$CACHE/guest
+GUEST_CACHE=$DROVER_CACHE/guest
 GUEST_MODULES="virtio_pci virtio_blk virtio_scsi virtio_net sd_mod ata_piix vmw_pvscsi vmxnet3 efivarfs button evdev"
 GUEST_COMMAND_LINE="console=ttyS0 quiet panic=5"
 ESP_GUID=7467e5d0-0001-4000-8000-000000000001

@@ -11,21 +11,9 @@
 
 shopt -s inherit_errexit
 HOSTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-CACHE=${DROVER_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/drover}
+# shellcheck source=tests/hosts/lib.sh
+. "$HOSTS/lib.sh"
 LINK_COUNT=16384 # /30 networks in 10.213.0.0/16
-
-say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
-die() { say "$*"; exit 1; }
-
-# wait_for SECONDS COMMAND...: true as soon as the command is; false when the time is over.
-wait_for() {
-  local deadline=$((${EPOCHREALTIME/[.,]/} + $1 * 1000000))
-  shift
-  until "$@"; do
-    [ "${EPOCHREALTIME/[.,]/}" -lt "$deadline" ] || return 1
-    sleep 0.02
-  done
-}
 
 # absolute DIR: prints the path without links; DIR need not exist yet.
 absolute() { realpath -m -- "$1"; }
@@ -72,7 +60,7 @@ ns_start() {
   cp /etc/hosts "$dir/hosts"
   setsid unshare --mount --uts --net --pid --fork --propagation slave "$HOSTS/ns-init" "$@" \
     "$dir/hosts:/etc/hosts" "$dir/resolv.conf:/etc/resolv.conf" < /dev/null > "$dir/init.log" 2>&1 &
-  wait_for 10 test -s "$dir/init.pid" || die "namespaces of $dir: $(cat "$dir/init.log")"
+  wait_until 10 test -s "$dir/init.pid" || die "namespaces of $dir: $(cat "$dir/init.log")"
 }
 
 # ns_exec DIR COMMAND...: runs a command inside.
@@ -111,7 +99,7 @@ ns_stop() {
   [ ! -s "$dir/link" ] || ip link delete "drv$(cat "$dir/link")" 2>/dev/null || true
   if pid=$(ns_pid "$dir"); then
     kill -KILL "$pid"
-    wait_for 30 gone "$pid" || die "process $pid of $dir does not end"
+    wait_until 30 gone "$pid" || die "process $pid of $dir does not end"
   fi
   rm -f "$dir/init.pid" "$dir/link"
 }
@@ -130,16 +118,16 @@ ns_down() {
   rm -rf --one-file-system -- "$1"
 }
 
-# make_ca DIR: a certificate authority: DIR/ca.pem, DIR/ca.key. RSA, because libvirt refuses ECDSA certificates
+# make_rsa_ca DIR: a certificate authority: DIR/ca.pem, DIR/ca.key. RSA, because libvirt refuses ECDSA certificates
 # that do not claim key encipherment.
-make_ca() {
+make_rsa_ca() {
   mkdir -p "$1"
   openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj "/CN=drover test CA" -keyout "$1/ca.key" \
     -addext keyUsage=critical,keyCertSign,cRLSign -out "$1/ca.pem" 2> "$1/ca.log" || die "CA: $(cat "$1/ca.log")"
 }
 
-# make_cert DIR NAME ADDRESS|-: DIR/NAME.pem and .key, signed by the CA in DIR; for clients and servers.
-make_cert() {
+# make_rsa_cert DIR NAME ADDRESS|-: DIR/NAME.pem and .key, signed by the CA in DIR; for clients and servers.
+make_rsa_cert() {
   local dir=$1 name=$2 address=$3
   {
     echo "keyUsage=critical,digitalSignature,keyEncipherment"
