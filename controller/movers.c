@@ -109,11 +109,7 @@ static void on_error(struct mover *mv, struct json_object *o)
 static const struct {
   const char *type;
   void (*take)(struct mover *mv, struct json_object *o);
-} line_types[] = {
-    {"progress", on_progress},
-    {"done",     on_done    },
-    {"error",    on_error   }
-};
+} line_types[] = {{"progress", on_progress}, {"done", on_done}, {"error", on_error}};
 
 static void take_line(struct mover *mv, const char *line)
 {

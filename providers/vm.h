@@ -73,6 +73,7 @@ struct vm {
   char *owner;     // our mark on it, NULL = not made by drover
 };
 
+extern const struct table vm_disk_table;
 extern const struct table vm_table;      // everything
 extern const struct table vm_json_table; // for vm.json: no paths, no power, no mark
 void vm_release(struct vm *vm);
