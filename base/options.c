@@ -11,7 +11,6 @@
 
 #define OPTIONS_VALUES_MAX 1024 // operands, or values of one option
 #define OPTIONS_ROWS_MAX   64   // options of one command
-#define NEAREST_WORD_MAX   64   // longer words get no suggestion
 #define HELP_COLUMN        30
 
 struct parse {
@@ -41,38 +40,13 @@ static int values_add(struct option_values *v, const char *text, struct err *err
   return 0;
 }
 
-// Levenshtein distance; both words are at most NEAREST_WORD_MAX long.
-static size_t distance(const char *a, const char *b)
-{
-  size_t row[NEAREST_WORD_MAX + 1];
-  size_t n = strlen(b);
-  for (size_t j = 0; j <= n; j++)
-    row[j] = j;
-  for (size_t i = 1; a[i - 1]; i++) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= n; j++) {
-      size_t best = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      if (row[j] + 1 < best)
-        best = row[j] + 1;
-      if (row[j - 1] + 1 < best)
-        best = row[j - 1] + 1;
-      row[j] = best;
-    }
-  }
-  return row[n];
-}
-
 const char *options_nearest(const char *word, const char *const *candidates, size_t count)
 {
   const char *nearest = NULL;
   size_t length = strlen(word);
-  size_t least = length / 3 + 2; // as many slips as a word of this length may have, plus one
-  for (size_t i = 0; i < count && length <= NEAREST_WORD_MAX; i++) {
-    if (strlen(candidates[i]) > NEAREST_WORD_MAX)
-      continue;
-    size_t d = distance(word, candidates[i]);
+  size_t least = length < 18 ? length / 3 + 2 : 8; // more slips than a word of this length may have
+  for (size_t i = 0; i < count; i++) {
+    size_t d = str_distance(word, candidates[i]);
     if (d < least) {
       least = d;
       nearest = candidates[i];

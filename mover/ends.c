@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,9 +39,9 @@ int mover_format_of_name(const char *name, bool target)
     int format;
     bool target_only; // says too little about what is in an existing file
   } rows[] = {
-      {".qcow2", DISK_FORMAT_QCOW2, false},    {".raw", DISK_FORMAT_RAW, false},
+      {".qcow2", DISK_FORMAT_QCOW2, false},     {".raw", DISK_FORMAT_RAW, false},
       {".raw.zst", DISK_FORMAT_RAW_ZST, false}, {".vmdk", DISK_FORMAT_VMDK, false},
-      {".vhdx", DISK_FORMAT_VHDX, false},      {".vdi", DISK_FORMAT_VDI, false},
+      {".vhdx", DISK_FORMAT_VHDX, false},       {".vdi", DISK_FORMAT_VDI, false},
       {".img", DISK_FORMAT_RAW, true},
   };
   for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
@@ -305,8 +306,8 @@ static int parse_s3(struct parse *p)
   c->bucket = str_dup(p->url.host);
   // Servers of one's own rarely have a name per bucket; AWS wants one.
   c->path_style = !str_empty(endpoint);
-  c->endpoint = c->path_style ? str_dup(endpoint)
-                              : str_printf("https://s3.%s.amazonaws.com", c->region);
+  c->endpoint =
+      c->path_style ? str_dup(endpoint) : str_printf("https://s3.%s.amazonaws.com", c->region);
   if (!c->region || !c->bucket || !c->endpoint)
     return no_memory(p);
   return read_ca(p, c) ? -1 : mover_credentials(o->credentials_file, c, p->err);
@@ -321,8 +322,9 @@ static int parse_http(struct parse *p)
                    "'%s': user names stand in the file of --credentials (username=, password=)",
                    p->text);
   if (p->url.query.count)
-    return err_set(p->err, ERR_UNSUPPORTED, "URLs with a query are not supported: it may be a "
-                                            "secret that must not stand in argv");
+    return err_set(p->err, ERR_UNSUPPORTED,
+                   "URLs with a query are not supported: it may be a "
+                   "secret that must not stand in argv");
   struct storage_config *c = &p->end->object->store;
   const char *colon = strchr(p->url.host, ':') ? "[" : "";
   struct buf endpoint CLEANUP(buf_release) = BUF_INIT(4096);
@@ -370,8 +372,7 @@ static int parse_nfs(struct parse *p)
     return no_memory(p);
   if (p->url.port || p->url.user)
     return err_set(p->err, ERR_INVALID,
-                   "'%s': ports and users are written ?nfsport=N&mountport=N&uid=N&gid=N",
-                   p->text);
+                   "'%s': ports and users are written ?nfsport=N&mountport=N&uid=N&gid=N", p->text);
   return nfs_numbers(p, c);
 }
 
@@ -379,9 +380,8 @@ static const struct {
   const char *scheme;
   int (*parse)(struct parse *p);
 } schemes[] = {
-    {"nbd", parse_nbd},    {"nbds", parse_nbds},  {"nbd+unix", parse_nbd_unix},
-    {"s3", parse_s3},      {"http", parse_http},  {"https", parse_http},
-    {"nfs", parse_nfs},    {"ssh", parse_ssh},
+    {"nbd", parse_nbd},   {"nbds", parse_nbds},  {"nbd+unix", parse_nbd_unix}, {"s3", parse_s3},
+    {"http", parse_http}, {"https", parse_http}, {"nfs", parse_nfs},           {"ssh", parse_ssh},
 };
 
 static int parse_url(struct parse *p)

@@ -81,8 +81,11 @@ int mover_spec_decode(const char *spec, const char *secrets, struct mover_spec *
 int mover_spec_read(const char *spec_path, const char *secrets_path, struct mover_spec *ret,
                     struct err *err);
 
+// Rules and bounds of a document that was filled by hand: as decoding it would.
+int mover_spec_check(const struct mover_spec *s, struct err *err);
+
 // How a mover talks.
-enum mover_progress { MOVER_AUTO, MOVER_BAR, MOVER_JSON, MOVER_NONE, MOVER_PLAIN };
+enum mover_progress { TALK_AUTO, TALK_BAR, TALK_JSON, TALK_NONE, TALK_PLAIN };
 extern const char *const mover_progress_names[]; // "auto", "bar", "json", "none", NULL
 
 struct mover_talk {
@@ -98,6 +101,11 @@ int mover_digest(const struct mover_spec *s, const struct mover_talk *talk);
 int mover_verify(const struct mover_spec *s, const struct mover_talk *talk);
 // What an image is, without opening what it refers to. Text or JSON on standard output.
 int mover_info(const struct mover_spec *s, const struct mover_talk *talk);
+
+// Says an error that was found before one of those could begin; the exit status (2 for
+// ERR_INVALID).
+int mover_refuse(const char *command, const struct mover_spec *s, const struct mover_talk *talk,
+                 const struct err *err);
 
 // The manifest beside an image, layout v1. Digest and sizes of what was stored.
 struct image_manifest {

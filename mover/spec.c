@@ -31,8 +31,8 @@ static const struct field object_fields[] = {
 static const struct table object_table = TABLE(struct mover_object, object_fields);
 
 static const struct field pattern_fields[] = {
-    {"sizeBytes", FIELD_INT, offsetof(struct mover_pattern, size_bytes), .required = true,
-     .min = 0, .max = LIMIT_DISK_BYTES, .help = "size of the disk, bytes"},
+    {"sizeBytes", FIELD_INT, offsetof(struct mover_pattern, size_bytes), .required = true, .min = 0,
+     .max = LIMIT_DISK_BYTES, .help = "size of the disk, bytes"},
     {"seed", FIELD_INT, offsetof(struct mover_pattern, seed), .min = 0, .max = INT64_MAX,
      .help = "another seed gives other data"},
     {"dataPercent", FIELD_INT, offsetof(struct mover_pattern, data_percent), .required = true,
@@ -99,8 +99,8 @@ static const struct field spec_fields[] = {
      .help = "content digest that must come out"},
     {"expectedSha256", FIELD_STRING, offsetof(struct mover_spec, expected_sha256), .max = 64,
      .pattern = "^[0-9a-f]{64}$", .help = "SHA-256 of the stored bytes of the source"},
-    {"allowedEndpoints", FIELD_STRINGS, offsetof(struct mover_spec, allowed_endpoints),
-     .max = 256, .help = "networks that stores may be in, all when empty"},
+    {"allowedEndpoints", FIELD_STRINGS, offsetof(struct mover_spec, allowed_endpoints), .max = 256,
+     .help = "networks that stores may be in, all when empty"},
 };
 
 static bool digest_is_made(const void *object)
@@ -206,8 +206,7 @@ static struct json_object *encode_secrets_of(const struct mover_end *e)
   for (size_t i = 0; object && i < ARRAY_SIZE(secret_rows); i++) {
     const struct secret *s = secret_of(e, &secret_rows[i]);
     if (s && !secret_empty(s))
-      json_object_object_add(object, secret_rows[i].name,
-                             json_object_new_string(secret_reveal(s)));
+      json_object_object_add(object, secret_rows[i].name, json_object_new_string(secret_reveal(s)));
   }
   return object;
 }
@@ -323,6 +322,19 @@ int mover_spec_decode(const char *spec, const char *secrets, struct mover_spec *
   *ret = s;
   s = (struct mover_spec){0};
   return 0;
+}
+
+int mover_spec_check(const struct mover_spec *s, struct err *err)
+{
+  struct mover_spec copy = {0};
+  char *text cleanup_free = NULL;
+  char *secrets = NULL;
+  if (mover_spec_encode(s, &text, &secrets, err))
+    return -1;
+  int rc = mover_spec_decode(text, secrets, &copy, err);
+  secret_free_string(secrets);
+  mover_spec_release(&copy);
+  return rc;
 }
 
 // A whole file, regular or not. Yours: secret_free_string() (it may hold secrets).

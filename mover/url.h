@@ -10,11 +10,11 @@
 #include "base/field.h"
 
 struct url {
-  char *scheme; // lower case
-  char *user;   // NULL = none
-  char *host;   // "" = none; IPv6 without brackets
-  int64_t port; // 0 = none
-  char *path;   // begins with '/', or ""
+  char *scheme;         // lower case
+  char *user;           // NULL = none
+  char *host;           // "" = none; IPv6 without brackets
+  int64_t port;         // 0 = none
+  char *path;           // begins with '/', or ""
   struct strings query; // map of name to value
 };
 
