@@ -293,13 +293,11 @@ int sqlite_namespace_labels(struct object_store *store, const char *ns, struct s
     if (read_map(s, "Namespace", "", ns, &m, err) < 0)
       return -1;
   }
-  struct secret_item *own = item_for(&m, own_name, err);
-  if (!own || secret_set_string(&own->value, ns) != 0)
+  int rc = 0;
+  for (size_t i = 0; rc == 0 && i < m.count; i++)
+    rc = strings_map_set(&labels, m.items[i].key, secret_reveal(&m.items[i].value));
+  if (rc != 0 || strings_map_set(&labels, own_name, ns) != 0)
     return err_set(err, ERR_NO_MEMORY, "no memory for labels");
-  for (size_t i = 0; i < m.count; i++)
-    if (strings_add(&labels, m.items[i].key) != 0 ||
-        strings_add(&labels, secret_reveal(&m.items[i].value)) != 0)
-      return err_set(err, ERR_NO_MEMORY, "no memory for labels");
   *ret = labels;
   labels = (struct strings){0};
   return 0;
