@@ -218,7 +218,7 @@ bool manager_complete(struct manager *m, const struct object_key *only, size_t o
   return true;
 }
 
-// Movers die first: a step that waited for one would see it gone and start it again.
+// Steps end first; with their threads the movers that they started die, and are reaped then.
 void manager_free(struct manager *m)
 {
   if (!m)

@@ -221,11 +221,8 @@ static const struct {
   const char *type;
   void (*take)(struct informer *i, struct json_object *object, struct err *err);
 } events[] = {
-    {"ADDED",    changed_event },
-    {"MODIFIED", changed_event },
-    {"DELETED",  deleted_event },
-    {"BOOKMARK", bookmark_event},
-    {"ERROR",    error_event   },
+    {"ADDED", changed_event},     {"MODIFIED", changed_event}, {"DELETED", deleted_event},
+    {"BOOKMARK", bookmark_event}, {"ERROR", error_event},
 };
 
 static void take_event(struct informer *i, const char *line, size_t length, struct err *err)

@@ -27,8 +27,8 @@ char *machine_family(const char *machine)
 {
   static const struct {
     const char *prefix, *family;
-  } families[] = {{"pc-q35", "q35"}, {"pc-i440fx", "pc"}, {"pc-", "pc"},
-                  {"virt-", "virt"}, {"microvm", "microvm"}, {"s390-ccw", "s390-ccw-virtio"},
+  } families[] = {{"pc-q35", "q35"},     {"pc-i440fx", "pc"},    {"pc-", "pc"},
+                  {"virt-", "virt"},     {"microvm", "microvm"}, {"s390-ccw", "s390-ccw-virtio"},
                   {"pseries", "pseries"}};
   for (size_t i = 0; i < ARRAY_SIZE(families); i++)
     if (str_starts(machine, families[i].prefix))
@@ -76,8 +76,7 @@ static int read_backing(const struct xml *x, xmlNodePtr node, struct disk_source
   }
 }
 
-static int read_source(const struct xml *x, xmlNodePtr disk, struct disk_source *s,
-                       struct err *err)
+static int read_source(const struct xml *x, xmlNodePtr disk, struct disk_source *s, struct err *err)
 {
   s->type = xml_get(x, disk, "@type");
   s->path = xml_get(x, disk, "source/@file | source/@dev");

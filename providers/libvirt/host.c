@@ -129,8 +129,9 @@ static int check_address(const struct host *h, const struct address_filter *allo
   if (endpoint_resolve(h->endpoint.host, h->endpoint.port, allowed, address, err) != 0)
     return -1;
   if (h->endpoint.transport == ENDPOINT_TLS && allowed && !str_eq(address, h->endpoint.host))
-    return err_set(err, ERR_DENIED, "with --allowed-endpoints a qemu+tls endpoint names the host "
-                                    "by its address (here %s), which its certificate must list",
+    return err_set(err, ERR_DENIED,
+                   "with --allowed-endpoints a qemu+tls endpoint names the host "
+                   "by its address (here %s), which its certificate must list",
                    address);
   return 0;
 }
@@ -213,10 +214,10 @@ int host_domain_xml(virDomainPtr domain, struct xml *ret, struct err *err)
 int host_power(virDomainPtr domain, enum vm_power *ret, struct err *err)
 {
   static const enum vm_power powers[] = {
-      [VIR_DOMAIN_NOSTATE] = VM_POWER_UNKNOWN,   [VIR_DOMAIN_RUNNING] = VM_POWER_ON,
-      [VIR_DOMAIN_BLOCKED] = VM_POWER_ON,        [VIR_DOMAIN_PAUSED] = VM_POWER_PAUSED,
-      [VIR_DOMAIN_SHUTDOWN] = VM_POWER_ON,       [VIR_DOMAIN_SHUTOFF] = VM_POWER_OFF,
-      [VIR_DOMAIN_CRASHED] = VM_POWER_OFF,       [VIR_DOMAIN_PMSUSPENDED] = VM_POWER_PAUSED,
+      [VIR_DOMAIN_NOSTATE] = VM_POWER_UNKNOWN, [VIR_DOMAIN_RUNNING] = VM_POWER_ON,
+      [VIR_DOMAIN_BLOCKED] = VM_POWER_ON,      [VIR_DOMAIN_PAUSED] = VM_POWER_PAUSED,
+      [VIR_DOMAIN_SHUTDOWN] = VM_POWER_ON,     [VIR_DOMAIN_SHUTOFF] = VM_POWER_OFF,
+      [VIR_DOMAIN_CRASHED] = VM_POWER_OFF,     [VIR_DOMAIN_PMSUSPENDED] = VM_POWER_PAUSED,
   };
   int state = VIR_DOMAIN_NOSTATE;
   if (virDomainGetState(domain, &state, NULL, 0) != 0)

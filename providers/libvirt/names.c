@@ -80,7 +80,9 @@ int build_name_ok(const char *name, struct err *err)
   if (strlen(name) > LIMIT_NAME_BYTES)
     return err_set(err, ERR_INVALID, "the name of a VM has at most %d bytes", LIMIT_NAME_BYTES);
   if (strchr(name, '/') || !xml_can_carry(name))
-    return err_set(err, ERR_INVALID, "libvirt takes no '/' and no control characters in the name "
-                                     "of a VM: '%s'", name);
+    return err_set(err, ERR_INVALID,
+                   "libvirt takes no '/' and no control characters in the name "
+                   "of a VM: '%s'",
+                   name);
   return 0;
 }

@@ -60,8 +60,10 @@ static int make_root(const char *root, struct err *err)
   if (lstat(root, &st) != 0)
     return err_errno(err, errno, "runtime folder %s", root);
   if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid())
-    return err_set(err, ERR_IO, "the runtime folder %s belongs to somebody else; set "
-                                "DROVER_RUNTIME_DIR to a folder of your own", root);
+    return err_set(err, ERR_IO,
+                   "the runtime folder %s belongs to somebody else; set "
+                   "DROVER_RUNTIME_DIR to a folder of your own",
+                   root);
   if (chmod(root, 0700) != 0)
     return err_errno(err, errno, "runtime folder %s", root);
   return 0;

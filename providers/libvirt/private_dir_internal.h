@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Private folders for what other programs insist on reading from files: ssh keys, certificates.
-// All lie in one folder for each process (mode 0700), under DROVER_RUNTIME_DIR, XDG_RUNTIME_DIR/drover,
-// /run/drover (root) or /tmp/drover-UID. The process holds a lock in its own; the first one made
-// removes those whose lock nobody holds: what a killed process left.
+// All lie in one folder for each process (mode 0700), under DROVER_RUNTIME_DIR,
+// XDG_RUNTIME_DIR/drover, /run/drover (root) or /tmp/drover-UID. The process holds a lock in its
+// own; the first one made removes those whose lock nobody holds: what a killed process left.
 #pragma once
 
 #include <stddef.h>

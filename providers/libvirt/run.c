@@ -36,8 +36,9 @@ int host_need_data(const struct host *h, struct err *err)
 {
   if (h->data != DATA_NONE)
     return 0;
-  return err_set(err, ERR_UNSUPPORTED, "disks of %s cannot be reached: its libvirt is spoken to by "
-                                       "TLS, bytes need ssh; set spec.ssh of the Provider",
+  return err_set(err, ERR_UNSUPPORTED,
+                 "disks of %s cannot be reached: its libvirt is spoken to by "
+                 "TLS, bytes need ssh; set spec.ssh of the Provider",
                  h->config->endpoint);
 }
 

@@ -74,8 +74,7 @@ static char *file_name(const struct vm_target *t, size_t i, bool folder, struct 
   char *name = NULL;
   bool nvram = d->role == VM_DISK_ROLE_NVRAM;
   const char *suffix = nvram ? ".fd" : folder ? "." : "";
-  const char *format =
-      folder && !nvram ? disk_format_names[target_disk_at(t, i)->format] : "";
+  const char *format = folder && !nvram ? disk_format_names[target_disk_at(t, i)->format] : "";
   if (vm_word && disk_word)
     name = str_printf("%s-%.*s-%s%s%s", vm_word, DISK_WORD_MAX, nvram ? "nvram" : disk_word, uid8,
                       suffix, format);
@@ -94,8 +93,10 @@ static int format_ok(const struct vm_target *t, size_t i, const struct place *p,
   if (d->role == VM_DISK_ROLE_NVRAM && format != DISK_FORMAT_RAW)
     return err_set(err, ERR_UNSUPPORTED, "the NVRAM is a raw file");
   if (!p->folder && format != DISK_FORMAT_RAW)
-    return err_set(err, ERR_UNSUPPORTED, "disk '%s': the storage '%s' holds block devices: its "
-                                         "format is raw", d->name, p->name);
+    return err_set(err, ERR_UNSUPPORTED,
+                   "disk '%s': the storage '%s' holds block devices: its "
+                   "format is raw",
+                   d->name, p->name);
   return 0;
 }
 
@@ -152,8 +153,10 @@ int owned_path_ok(const struct owned *o, const struct place *p, const char *uid,
   if (ends && p->path && strncmp(o->id, p->path, (size_t)(slash - o->id)) == 0 &&
       strlen(p->path) == (size_t)(slash - o->id))
     return 0;
-  return err_set(err, ERR_DENIED, "'%s' is not a name that drover gives to a disk of this object "
-                                  "in %s; it is left alone", o->id, p->name);
+  return err_set(err, ERR_DENIED,
+                 "'%s' is not a name that drover gives to a disk of this object "
+                 "in %s; it is left alone",
+                 o->id, p->name);
 }
 
 // ---- making room --------------------------------------------------------------------------------
@@ -219,18 +222,19 @@ static int make_file(struct host *h, const struct room *r, struct err *err)
     return -1;
   if (facts.exists) // of a first try: the name carries our uid
     return 0;
-  const char *options = r->thick ? "preallocation=falloc"
+  const char *options = r->thick                         ? "preallocation=falloc"
                         : r->format == DISK_FORMAT_QCOW2 ? "compat=1.1"
                                                          : "preallocation=off";
-  const char *argv[] = {"qemu-img", "create", "-q", "-f", disk_format_names[r->format], "-o",
-                        options, "--", r->path, size, NULL};
+  const char *argv[] = {"qemu-img", "create", "-q", "-f",    disk_format_names[r->format],
+                        "-o",       options,  "--", r->path, size,
+                        NULL};
   return host_check_run(h, argv, err);
 }
 
 // Files on this host are made by the mover, under a temporary name. What it cannot make (files on
 // other hosts, block devices, space taken at once) is made here, and the mover writes into it.
-static int make_room(struct host *h, const struct place *p, const struct room *r,
-                     struct reach *ret, struct err *err)
+static int make_room(struct host *h, const struct place *p, const struct room *r, struct reach *ret,
+                     struct err *err)
 {
   if (h->data == DATA_LOCAL && p->folder && !r->thick) {
     ret->create = true;
@@ -331,8 +335,10 @@ static int look_for_ours(struct host *h, const struct vm_target *t, const char *
   if (named)
     virDomainGetUUIDString(named, named_uuid);
   if (named && !str_eq(named_uuid, uuid))
-    return err_set(err, ERR_EXISTS, "there is another VM '%s' on %s; choose another name, or "
-                                    "remove it", t->vm.name, h->config->endpoint);
+    return err_set(err, ERR_EXISTS,
+                   "there is another VM '%s' on %s; choose another name, or "
+                   "remove it",
+                   t->vm.name, h->config->endpoint);
   if (!domain)
     return 0;
   struct xml x CLEANUP(xml_release) = {0};
@@ -340,8 +346,10 @@ static int look_for_ours(struct host *h, const struct vm_target *t, const char *
     return -1;
   cleanup_free char *mark = xml_get(&x, NULL, "/domain/metadata/drover:owner");
   if (!owner_same(mark, t->owner))
-    return err_set(err, ERR_EXISTS, "there is a VM with the UUID %s on %s that does not bear our "
-                                    "mark", uuid, h->config->endpoint);
+    return err_set(err, ERR_EXISTS,
+                   "there is a VM with the UUID %s on %s that does not bear our "
+                   "mark",
+                   uuid, h->config->endpoint);
   return virDomainIsActive(domain) == 1;
 }
 
