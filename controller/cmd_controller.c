@@ -27,23 +27,26 @@ struct arguments {
 static const char *const log_formats[] = {"text", "json", NULL};
 
 static const struct option rows[] = {
-    {"kubeconfig", 0, OPTION_STRING, offsetof(struct arguments, kubeconfig), "FILE",
-     "cluster and credentials; default: $KUBECONFIG, the pod's own, ~/.kube/config"},
-    {"context", 0, OPTION_STRING, offsetof(struct arguments, context), "NAME",
-     "context of the kubeconfig; default: its current one"},
-    {"namespace", 'n', OPTION_LIST, offsetof(struct arguments, namespaces), "NAME",
-     "look after this namespace only; may be repeated; default: all"},
-    {"leader-elect", 0, OPTION_FLAG, offsetof(struct arguments, leader_elect), NULL,
-     "work only while holding the Lease drover-controller"},
-    {"lease-namespace", 0, OPTION_STRING, offsetof(struct arguments, lease_namespace), "NAME",
-     "where that Lease lies; default: the namespace of the context or the pod"},
-    {"allow-local", 0, OPTION_LIST, offsetof(struct arguments, allow_local), "PATH",
-     "manifests may name local sockets and folders below PATH; may be repeated; default: none"},
-    {"allowed-endpoints", 0, OPTION_LIST, offsetof(struct arguments, allowed_endpoints), "CIDR",
-     "connect only to addresses in CIDR; may be repeated; default: all"},
-    {"log-format", 0, OPTION_CHOICE, offsetof(struct arguments, log_format), "FORMAT",
-     "text or json", log_formats},
-    {"verbose", 'v', OPTION_FLAG, offsetof(struct arguments, verbose), NULL, "log more"},
+    {"kubeconfig", 0, OPTION_STRING, offsetof(struct arguments, kubeconfig), .argument = "FILE",
+     .help = "cluster and credentials; default: $KUBECONFIG, the pod's own, ~/.kube/config"},
+    {"context", 0, OPTION_STRING, offsetof(struct arguments, context), .argument = "NAME",
+     .help = "context of the kubeconfig; default: its current one"},
+    {"namespace", 'n', OPTION_LIST, offsetof(struct arguments, namespaces), .argument = "NAME",
+     .help = "look after this namespace only; may be repeated; default: all"},
+    {"leader-elect", 0, OPTION_FLAG, offsetof(struct arguments, leader_elect),
+     .help = "work only while holding the Lease drover-controller"},
+    {"lease-namespace", 0, OPTION_STRING, offsetof(struct arguments, lease_namespace),
+     .argument = "NAME",
+     .help = "where that Lease lies; default: the namespace of the context or the pod"},
+    {"allow-local", 0, OPTION_LIST, offsetof(struct arguments, allow_local), .argument = "PATH",
+     .help =
+         "manifests may name local sockets and folders below PATH; may be repeated; default: none"},
+    {"allowed-endpoints", 0, OPTION_LIST, offsetof(struct arguments, allowed_endpoints),
+     .argument = "CIDR",
+     .help = "connect only to addresses in CIDR; may be repeated; default: all"},
+    {"log-format", 0, OPTION_CHOICE, offsetof(struct arguments, log_format), .argument = "FORMAT",
+     .help = "text or json", .choices = log_formats},
+    {"verbose", 'v', OPTION_FLAG, offsetof(struct arguments, verbose), .help = "log more"},
 };
 
 static const struct options options = {
