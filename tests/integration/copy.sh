@@ -173,7 +173,7 @@ part_hostile() {
 # Runs in a mount namespace of its own, with a file system of 8 MiB.
 part_full() {
   if [ "${IN_NAMESPACE:-}" != yes ]; then
-    IN_NAMESPACE=yes unshare -m --propagation private "$here/copy.sh" full
+    IN_NAMESPACE=yes unshare -m --propagation private "$here/copy.sh" full || failed=$((failed + 1))
     return
   fi
   mkdir "$work/small"
