@@ -187,8 +187,8 @@ struct vmmigration_status {
     char *vm;            // neutral description of what is moved, as JSON (it outlives the source)
     bool created;        // the VM is defined or vm.json written
     char *next_try_time; // backing off until then
-    char *finished_spec_hash;
-  } memory; // "runner"
+    char *progress_time; // when status was written last
+  } memory;              // "runner"
 };
 
 extern const struct table vmmigration_spec_table, vmmigration_status_table;

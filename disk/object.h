@@ -74,7 +74,7 @@ struct object_writer_ops {
                     const struct object_body *body, struct err *err);
   // Durable and visible when it returns 0. Repeating it after a lost answer must succeed.
   int (*commit)(struct object_writer *w, struct err *err);
-  // Leaves nothing behind.
+  // Leaves nothing behind. Must work after interrupt, too.
   int (*abort)(struct object_writer *w, struct err *err);
   void (*interrupt)(struct object_writer *w);
   void (*free)(struct object_writer *w); // neither commits nor aborts what is resumable

@@ -16,9 +16,9 @@ const char *const disk_format_names[] = {"",        "raw",  "qcow2", "vmdk",
                                          "raw.zst", "vhdx", "vdi",   NULL};
 
 static const struct field backing_fields[] = {
-    {"path", FIELD_STRING, offsetof(struct reach_backing, path),           .required = true,
-     .max = LIMIT_PATH_BYTES,                                                                                                           .help = "absolute path of a file that the image may lead to"},
-    {"format",      FIELD_ENUM,           offsetof(struct reach_backing,                         format), .names = disk_format_names,
+    {"path", FIELD_STRING, offsetof(struct reach_backing, path), .required = true,
+     .max = LIMIT_PATH_BYTES, .help = "absolute path of a file that the image may lead to"},
+    {"format", FIELD_ENUM, offsetof(struct reach_backing, format), .names = disk_format_names,
      .help = "its format"},
 };
 static const struct table backing_table = TABLE(struct reach_backing, backing_fields);
@@ -26,23 +26,23 @@ static const struct table backing_table = TABLE(struct reach_backing, backing_fi
 #define AT(member) offsetof(struct reach, member)
 
 static const struct field reach_fields[] = {
-    {"kind",            FIELD_ENUM,   AT(kind),                .names = reach_kind_names,         .required = true,
+    {"kind", FIELD_ENUM, AT(kind), .names = reach_kind_names, .required = true,
      .help = "how the bytes are reached"},
-    {"format",                 FIELD_ENUM,                      AT(format),                   .names = disk_format_names,
-     .help = "format of the bytes there"        },
-    {"sizeBytes",                 FIELD_BYTES,                   AT(size_bytes),               .max = LIMIT_DISK_BYTES,
-     .help = "guest-visible size in bytes, 0 when not known"  },
-    {"path",                 FIELD_STRING,                        AT(path),                   .max = LIMIT_PATH_BYTES,                     .help = "file, device or socket"         },
-    {"host",                 FIELD_STRING,                        AT(host),                   .max = LIMIT_NAME_BYTES,                     .help = "host name or address"  },
-    {"port",                 FIELD_INT,                        AT(port),                      .max = 65535,                        .help = "0 is the default of the kind"                    },
-    {"user",                 FIELD_STRING,                        AT(user),                   .max = LIMIT_NAME_BYTES,                     .help = "ssh user"},
-    {"exportName",                 FIELD_STRING,                  AT(export_name),             .max = LIMIT_PATH_BYTES,              .help = "NBD export"                   },
-    {"create",                 FIELD_BOOL,                      AT(create),                   .help = "the mover makes the file"                    },
-    {"insecureHostKey", FIELD_BOOL,   AT(insecure_host_key),   .help = "accept any ssh host key"},
-    {"backing",       FIELD_LIST,  AT(backing), .table = &backing_table,                .max = BACKING_MAX,
+    {"format", FIELD_ENUM, AT(format), .names = disk_format_names,
+     .help = "format of the bytes there"},
+    {"sizeBytes", FIELD_BYTES, AT(size_bytes), .max = LIMIT_DISK_BYTES,
+     .help = "guest-visible size in bytes, 0 when not known"},
+    {"path", FIELD_STRING, AT(path), .max = LIMIT_PATH_BYTES, .help = "file, device or socket"},
+    {"host", FIELD_STRING, AT(host), .max = LIMIT_NAME_BYTES, .help = "host name or address"},
+    {"port", FIELD_INT, AT(port), .max = 65535, .help = "0 is the default of the kind"},
+    {"user", FIELD_STRING, AT(user), .max = LIMIT_NAME_BYTES, .help = "ssh user"},
+    {"exportName", FIELD_STRING, AT(export_name), .max = LIMIT_PATH_BYTES, .help = "NBD export"},
+    {"create", FIELD_BOOL, AT(create), .help = "the mover makes the file"},
+    {"insecureHostKey", FIELD_BOOL, AT(insecure_host_key), .help = "accept any ssh host key"},
+    {"backing", FIELD_LIST, AT(backing), .table = &backing_table, .max = BACKING_MAX,
      .help = "the chain below path, in order"},
-    {"knownHosts",      FIELD_STRING, AT(known_hosts),         .max = KNOWN_HOSTS_MAX,
-     .help = "text of a known_hosts file"                                },
+    {"knownHosts", FIELD_STRING, AT(known_hosts), .max = KNOWN_HOSTS_MAX,
+     .help = "text of a known_hosts file"},
 };
 
 const struct table reach_table = TABLE(struct reach, reach_fields);

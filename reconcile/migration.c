@@ -74,6 +74,9 @@ static const struct row rows[] = {
     // Finished.
     {P(FAILED), F(RETRY_ASKED), F(CANCEL), ACT_RETRY, PHASE_PENDING, 0, "Retrying", "another try was asked for"},
     {FINAL, F(EXPIRED), 0, ACT_DELETE_OBJECT, SAME, ON_EVENT, NULL, NULL},
+    {P(SUCCEEDED), F(SOURCE_AFTER) | F(HICCUP), 0, ACT_BACK_OFF, SAME, ON_EVENT, "CleanupBlocked", NULL},
+    {P(SUCCEEDED), F(SOURCE_AFTER) | F(ERROR), 0, ACT_BACK_OFF, SAME, ON_EVENT, "CleanupBlocked", NULL},
+    {P(SUCCEEDED), F(SOURCE_AFTER), 0, ACT_SOURCE_AFTER, SAME, 0, NULL, NULL},
     {FINAL, 0, 0, ACT_NOTHING, SAME, ON_EVENT, NULL, NULL},
 
     // Stop, for whatever reason: cancel before time-out before errors.
@@ -91,7 +94,6 @@ static const struct row rows[] = {
     {P(PENDING), 0, 0, ACT_BEGIN, PHASE_QUEUED, 0, "Queued", "waiting for a free place"},
     {P(QUEUED), 0, F(SLOT), ACT_WAIT, SAME, SOON, "Queued", "waiting for a free place at the provider (limits.transfers)"},
     {P(QUEUED), 0, 0, ACT_ENTER, PHASE_PREFLIGHT, 0, "Preflight", "checking before anything is changed"},
-    {P(PREFLIGHT), F(UNFIT), 0, ACT_FAIL, PHASE_CLEANING_UP, 0, NULL, NULL},
     {P(PREFLIGHT), 0, F(CHECKED), ACT_PREFLIGHT, SAME, 0, "Preflight", "checking before anything is changed"},
     {P(PREFLIGHT), F(MADE_BEFORE), 0, ACT_SUCCEED, PHASE_CLEANING_UP, 0, "AlreadyMigrated", "the target already holds what this manifest made"},
     {P(PREFLIGHT), F(DRY_RUN), 0, ACT_SUCCEED, PHASE_CLEANING_UP, 0, "DryRun", "all checks passed; nothing was changed"},

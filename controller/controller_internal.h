@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of the operator share. One struct manager for the process; one runner per kind,
+// each a function that makes one step for one object and says when to look again (milliseconds, -1
+// = when something changes).
+#pragma once
+
+#include <pthread.h>
+
+#include "controller/manager.h"
+#include "controller/movers.h"
+#include "controller/queue.h"
+#include "providers/provider.h"
+
+struct provider_cache; // access.c
+struct probe_note;     // manager.c
+
+struct manager {
+  struct object_store *store;
+  struct loop *loop;
+  struct queue *queue;
+  struct movers *movers;
+  struct provider_cache *providers;
+  char installation[64];
+  char *program;
+  bool any_local;             // `drover run`: every local path may be named
+  struct strings allow_local; // else these
+  struct strings allowed_cidrs;
+  struct address_filter *allowed; // NULL = any
+  size_t workers;
+  void (*on_change)(void *arg, const struct object_key *key);
+  void *on_change_arg;
+  pthread_mutex_t mutex; // guards what follows
+  bool synced;
+  struct probe_note *probes;
+};
+
+// provider_run.c, imagestore_run.c, migration_run.c
+int64_t provider_step(struct manager *m, const struct object_key *key);
+int64_t imagestore_step(struct manager *m, const struct object_key *key);
+int64_t migration_step(struct manager *m, const struct object_key *key);
+
+// Migrations that name this Provider or ImageStore and are not finished; -1 = the store fails.
+int64_t dependents_of(struct manager *m, const struct object *o, struct err *err);
+
+// manager.c
+// When a lasting object was probed, and how long that holds; a new generation is probed at once.
+void manager_note_probe(struct manager *m, const struct object *o, int64_t next_ms);
+bool manager_probed_lately(struct manager *m, const struct object *o, int64_t *ret_wait_ms);
+// Our finalizer on or off.
+int set_cleanup_finalizer(struct manager *m, struct object *o, bool present, struct err *err);
