@@ -127,9 +127,9 @@ int kube_update_status(struct kube *k, const struct kube_resource *r, struct jso
 static const struct {
   const char *content_type, *query;
 } patch_types[] = {
-    [KUBE_PATCH_MERGE] = {"application/merge-patch+json", MANAGER_QUERY              },
-    [KUBE_PATCH_JSON] = {"application/json-patch+json",  MANAGER_QUERY              },
-    [KUBE_PATCH_APPLY] = {"application/apply-patch+yaml", MANAGER_QUERY              },
+    [KUBE_PATCH_MERGE] = {"application/merge-patch+json", MANAGER_QUERY},
+    [KUBE_PATCH_JSON] = {"application/json-patch+json", MANAGER_QUERY},
+    [KUBE_PATCH_APPLY] = {"application/apply-patch+yaml", MANAGER_QUERY},
     [KUBE_PATCH_APPLY_FORCE] = {"application/apply-patch+yaml", MANAGER_QUERY "&force=true"},
 };
 
