@@ -86,3 +86,5 @@ int act_restore_source(struct run *r, struct err *err);
 int act_remove_staged(struct run *r, struct err *err);
 int act_undo(struct run *r, struct err *err);
 int act_succeed(struct run *r, struct err *err);
+void set_result_vm(struct run *r, const char *id, const char *name);
+void add_result_images(struct run *r, const struct image *image); // of spec.target.image

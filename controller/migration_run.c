@@ -370,10 +370,13 @@ static int64_t wake_up_ms(const struct run *r, int64_t after_ms)
   if (wait > 0)
     return wait;
   int64_t then;
-  if (migration_phase_final(r->phase) && r->spec->ttl_seconds_after_finished >= 0 &&
-      clock_parse_rfc3339(r->st->completion_time, &then))
-    return then + r->spec->ttl_seconds_after_finished * 1000 - r->now_ms + 1;
-  return after_ms;
+  if (!migration_phase_final(r->phase) || !clock_parse_rfc3339(r->st->completion_time, &then))
+    return after_ms;
+  int64_t ttl_ms = r->spec->ttl_seconds_after_finished * 1000;
+  int64_t delete_ms = r->st->memory.source_done ? -1 : r->spec->source_after.after_ms;
+  int64_t next_ms = ttl_ms < 0 || (delete_ms > 0 && delete_ms < ttl_ms) ? delete_ms : ttl_ms;
+  int64_t left_ms = then + next_ms - r->now_ms;
+  return next_ms <= 0 || left_ms < 0 ? after_ms : left_ms + 1;
 }
 
 static int64_t go_on(struct run *r)

@@ -17,6 +17,16 @@ void http_global_init(void)
   curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
+static int connection_way(const struct http_settings *s, struct http_client *c)
+{
+  c->proxy = str_dup(s->proxy);
+  if (!s->connect_to)
+    return !c->proxy == !s->proxy ? 0 : -1;
+  cleanup_free char *rule = str_printf("::%s", s->connect_to); // whatever the URL says
+  c->connect_to = rule ? curl_slist_append(NULL, rule) : NULL;
+  return c->connect_to && !c->proxy == !s->proxy ? 0 : -1;
+}
+
 struct http_client *http_client_new(const struct http_settings *s, struct err *err)
 {
   struct http_client *c CLEANUP(http_client_free_p) = calloc(1, sizeof(*c));
@@ -27,6 +37,8 @@ struct http_client *http_client_new(const struct http_settings *s, struct err *e
   c->allowed = s->allowed;
   c->user_agent = str_dup(s->user_agent ? s->user_agent : "drover/" DROVER_VERSION);
   if (!c->user_agent)
+    return err_set(err, ERR_NO_MEMORY, "no memory for an HTTP client"), NULL;
+  if (connection_way(s, c) < 0)
     return err_set(err, ERR_NO_MEMORY, "no memory for an HTTP client"), NULL;
   if (http_tls_read(&s->tls, c, err) < 0)
     return NULL;
@@ -41,6 +53,8 @@ void http_client_free(struct http_client *c)
   free(c->client_cert_pem);
   secret_release(&c->client_key_pem);
   free(c->user_agent);
+  free(c->proxy);
+  curl_slist_free_all(c->connect_to);
   free(c);
 }
 

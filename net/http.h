@@ -33,6 +33,9 @@ struct http_settings {
   int64_t connect_timeout_ms;           // 0 = 10 s
   int64_t idle_timeout_ms;              // nothing sent or received for so long; 0 = 60 s
   const char *user_agent;               // NULL = drover/VERSION
+  const char *connect_to;               // "host:port" to connect to instead of the URL's own (whose
+                                        // host is then the name in the certificate); NULL = none
+  const char *proxy;                    // "http://host:port"; NULL = none
   const struct address_filter *allowed; // NULL = all; must outlive the client
 };
 

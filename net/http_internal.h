@@ -33,6 +33,8 @@ struct http_client {
   char *client_cert_pem;
   struct secret client_key_pem;
   char *user_agent;
+  char *proxy;
+  struct curl_slist *connect_to;
   bool insecure;
   bool pinned;
   unsigned char fingerprint[HTTP_FINGERPRINT_BYTES];

@@ -27,8 +27,9 @@ static int connection_options(CURL *easy, const struct http_client *c, struct ht
   int failed = 0;
   SET(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
   SET(easy, CURLOPT_OPENSOCKETDATA, t);
-  SET(easy, CURLOPT_PROXY, "");
-  SET(easy, CURLOPT_NOPROXY, "*");
+  SET(easy, CURLOPT_PROXY, c->proxy ? c->proxy : "");
+  SET(easy, CURLOPT_NOPROXY, c->proxy ? "" : "*");
+  SET(easy, CURLOPT_CONNECT_TO, c->connect_to);
   SET(easy, CURLOPT_PROTOCOLS_STR, "http,https");
   SET(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)c->connect_timeout_ms);
   SET(easy, CURLOPT_NOSIGNAL, 1L);
