@@ -7,8 +7,8 @@
 
 #include "base/str.h"
 
-#define NVRAM_FOLDER   "/var/lib/libvirt/qemu/nvram"
-#define DISK_WORD_MAX  32
+#define NVRAM_FOLDER  "/var/lib/libvirt/qemu/nvram"
+#define DISK_WORD_MAX 32
 
 static int no_memory(struct err *err)
 {

@@ -22,7 +22,8 @@ int nfs_lane_new(const struct nfs_store *s, struct nfs_lane **ret, struct err *e
   return 0;
 }
 
-// Calls that libnfs still knows are ended by it with an error, so their structs must still be there.
+// Calls that libnfs still knows are ended by it with an error, so their structs must still be
+// there.
 void nfs_lane_drop(struct nfs_lane *l)
 {
   if (l->nfs)
@@ -76,8 +77,7 @@ static int lost(struct nfs_lane *l, enum err_kind kind, const char *what, const 
   return err_set(err, kind, "%s: %s", what, text);
 }
 
-int nfs_wait(struct nfs_lane *l, struct nfs_call *c, int started, const char *what,
-             struct err *err)
+int nfs_wait(struct nfs_lane *l, struct nfs_call *c, int started, const char *what, struct err *err)
 {
   if (started < 0)
     return lost(l, ERR_UNREACHABLE, what, nfs_get_error(l->nfs), err);
@@ -201,8 +201,8 @@ static int mount_error(struct nfs_lane *l, const struct nfs_call *c, struct err 
   const struct storage_config *config = l->store->config;
   if (c->status == -ENOENT || strstr(c->text, "MNT3ERR_NOENT"))
     return err_set(err, ERR_NOT_FOUND,
-                   "%s does not export %s: export it there, or correct the export",
-                   config->server, config->export_path);
+                   "%s does not export %s: export it there, or correct the export", config->server,
+                   config->export_path);
   if (c->status == -EACCES || c->status == -EPERM || strstr(c->text, "MNT3ERR_ACCES") ||
       strstr(c->text, "MNT3ERR_PERM"))
     return err_set(err, ERR_DENIED,

@@ -251,8 +251,7 @@ static int read_chunk(struct range_call *g, size_t at, size_t length, struct err
   struct storage_stat now;
   struct nfs_call bytes = {.into = g->into + at, .into_length = length};
   struct nfs_call attributes = {.into = &st, .into_length = sizeof(st)};
-  int first =
-      nfs_pread_async(l->nfs, l->file, g->offset + at, length, nfs_done, &bytes);
+  int first = nfs_pread_async(l->nfs, l->file, g->offset + at, length, nfs_done, &bytes);
   int second = first < 0 ? -1 : nfs_fstat64_async(l->nfs, l->file, nfs_done, &attributes);
   if (second < 0)
     return nfs_wait(l, &attributes, -1, g->what, err);

@@ -39,11 +39,11 @@ struct nfs_lane {
 // One call under way: libnfs calls nfs_done() with it.
 struct nfs_call {
   bool done;
-  int status;          // >= 0, or -errno
-  void *data;          // what outlives the callback: a file, a folder
-  void *into;          // where to copy what does not: struct nfs_stat_64, bytes read
+  int status; // >= 0, or -errno
+  void *data; // what outlives the callback: a file, a folder
+  void *into; // where to copy what does not: struct nfs_stat_64, bytes read
   size_t into_length;
-  char text[160];      // what libnfs said about an error
+  char text[160]; // what libnfs said about an error
 };
 
 int nfs_lane_new(const struct nfs_store *s, struct nfs_lane **ret, struct err *err);

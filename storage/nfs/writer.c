@@ -96,8 +96,8 @@ static void lane_close(struct object_writer *base, void *arg)
   struct nfs_call call = {0};
   settle(l);
   if (l->file && l->nfs->broken == l->opened_at)
-    nfs_wait(l->nfs, &call, nfs_close_async(l->nfs->nfs, l->file, nfs_done, &call),
-             l->writer->what, NULL);
+    nfs_wait(l->nfs, &call, nfs_close_async(l->nfs->nfs, l->file, nfs_done, &call), l->writer->what,
+             NULL);
   lane_set_remove(&((struct nfs_writer *)base)->lanes, l);
   nfs_lane_free(l->nfs);
   free(l->buffer);
@@ -180,9 +180,8 @@ static int make_parents(struct nfs_writer *w, struct nfs_lane *l, struct err *er
     struct nfs_call call = {0};
     if (!path)
       return err_set(err, ERR_NO_MEMORY, "no memory for a path");
-    if (nfs_wait(l, &call,
-                 nfs_mkdir2_async(l->nfs, path, NFS_FOLDER_MODE, nfs_done, &call), w->what,
-                 err) < 0)
+    if (nfs_wait(l, &call, nfs_mkdir2_async(l->nfs, path, NFS_FOLDER_MODE, nfs_done, &call),
+                 w->what, err) < 0)
       return -1;
     if (call.status < 0 && call.status != -EEXIST)
       return nfs_status_error(l, &call, w->what, err);
@@ -214,8 +213,8 @@ static int create_file(struct nfs_writer *w, struct nfs_lane *l, struct err *err
   if (!path || nfs_unlink_path(l, w->partial, err) < 0 || // of an earlier try
       nfs_lane_connect(l, err) < 0 ||
       nfs_finish(l, &opening,
-                 nfs_open2_async(l->nfs, path, O_CREAT | O_EXCL | O_WRONLY, NFS_FILE_MODE,
-                                 nfs_done, &opening),
+                 nfs_open2_async(l->nfs, path, O_CREAT | O_EXCL | O_WRONLY, NFS_FILE_MODE, nfs_done,
+                                 &opening),
                  w->what, err) < 0)
     return -1;
   struct nfsfh *file = opening.data;
@@ -289,8 +288,8 @@ static int commit_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err
     return err_set(err, ERR_CORRUPT, "%s: the temporary file is not the one that was written",
                    w->what);
   if (result == 0)
-    result = w->overwrite ? rename_file(w, l, from, to, &failure)
-                          : link_file(w, l, from, to, &failure);
+    result =
+        w->overwrite ? rename_file(w, l, from, to, &failure) : link_file(w, l, from, to, &failure);
   if (result == 0 ||
       (is_there(w, l) && nfs_unlink_path(l, w->partial, NULL) == 0)) // a link and not yet unlinked
     return 0;
