@@ -22,9 +22,13 @@ int nfs_lane_new(const struct nfs_store *s, struct nfs_lane **ret, struct err *e
   return 0;
 }
 
-// Calls that libnfs still knows are ended by it with an error, so their structs must still be there.
+// Calls that libnfs still knows are ended by it with an error, so their structs must still be
+// there.
 void nfs_lane_drop(struct nfs_lane *l)
 {
+  struct nfs_call closing = {0};
+  if (l->nfs && l->file) // or its struct leaks; what it says to the server is lost
+    nfs_close_async(l->nfs, l->file, nfs_done, &closing);
   if (l->nfs)
     nfs_destroy_context(l->nfs);
   l->nfs = NULL;
@@ -76,8 +80,7 @@ static int lost(struct nfs_lane *l, enum err_kind kind, const char *what, const 
   return err_set(err, kind, "%s: %s", what, text);
 }
 
-int nfs_wait(struct nfs_lane *l, struct nfs_call *c, int started, const char *what,
-             struct err *err)
+int nfs_wait(struct nfs_lane *l, struct nfs_call *c, int started, const char *what, struct err *err)
 {
   if (started < 0)
     return lost(l, ERR_UNREACHABLE, what, nfs_get_error(l->nfs), err);
@@ -186,7 +189,7 @@ static int set_up(struct nfs_lane *l, struct err *err)
   l->nfs = nfs_init_context();
   if (!l->nfs)
     return err_set(err, ERR_NO_MEMORY, "no memory for a connection");
-  nfs_set_version(l->nfs, NFS_V3);
+  nfs_set_version(l->nfs, 3);
   nfs_set_uid(l->nfs, (int)c->uid);
   nfs_set_gid(l->nfs, (int)c->gid);
   nfs_set_dircache(l->nfs, 0);
@@ -201,8 +204,8 @@ static int mount_error(struct nfs_lane *l, const struct nfs_call *c, struct err 
   const struct storage_config *config = l->store->config;
   if (c->status == -ENOENT || strstr(c->text, "MNT3ERR_NOENT"))
     return err_set(err, ERR_NOT_FOUND,
-                   "%s does not export %s: export it there, or correct the export",
-                   config->server, config->export_path);
+                   "%s does not export %s: export it there, or correct the export", config->server,
+                   config->export_path);
   if (c->status == -EACCES || c->status == -EPERM || strstr(c->text, "MNT3ERR_ACCES") ||
       strstr(c->text, "MNT3ERR_PERM"))
     return err_set(err, ERR_DENIED,
