@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
 #include <netdb.h>
+#include <nfsc/libnfs-raw-nfs.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The same checks for every kind of store, against a real server. run-storage starts the servers and
-// says what to expect:
+// The same checks for every kind of store, against a real server. run-storage starts the servers
+// and says what to expect:
 //
 //   storage_conformance STORE.json suite               everything a store must do
 //   storage_conformance STORE.json refuse KIND TEXT    a probe fails with that kind and sentence
@@ -85,8 +85,8 @@ static int read_settings(const char *path, struct err *err)
   int result = table_decode(&storage_config_table, part, "store", &settings.config, err);
   if (result == 0 && json_object_object_get_ex(json, "secrets", &part))
     read_secrets(part);
-  settings.atomic = !json_object_object_get_ex(json, "atomic", &part) ||
-                    json_object_get_boolean(part);
+  settings.atomic =
+      !json_object_object_get_ex(json, "atomic", &part) || json_object_get_boolean(part);
   if (result == 0 && json_object_object_get_ex(json, "allowed", &part)) {
     const char *cidr = json_object_get_string(json_object_array_get_idx(part, 0));
     settings.allowed = address_filter_new(&cidr, 1, err);
@@ -178,8 +178,8 @@ static void test_names(void **state)
 {
   (void)state;
   static const char *const names[] = {
-      FOLDER "/plain.json",      FOLDER "/with blank",       FOLDER "/quote\"apostrophe'",
-      FOLDER "/plus+percent%25", FOLDER "/a&b=c?d#e;f",      FOLDER "/snow\xe2\x98\x83man",
+      FOLDER "/plain.json",      FOLDER "/with blank",         FOLDER "/quote\"apostrophe'",
+      FOLDER "/plus+percent%25", FOLDER "/a&b=c?d#e;f",        FOLDER "/snow\xe2\x98\x83man",
       FOLDER "/<tag>&amp;",      FOLDER "/deep/er/and/deeper", FOLDER "/~tilde!*'()",
       FOLDER "/.hidden",         FOLDER "/back\\slash",
   };
@@ -433,8 +433,8 @@ static void *read_lane(void *arg)
     j->result = object_read(j->reader, part_lane, bytes, n, at, &j->err);
     fill(wanted, n, at);
     if (j->result == 0 && memcmp(bytes, wanted, n) != 0)
-      j->result = err_set(&j->err, ERR_MISMATCH, "wrong bytes between %" PRIu64 " and %" PRIu64,
-                          at, at + n);
+      j->result = err_set(&j->err, ERR_MISMATCH, "wrong bytes between %" PRIu64 " and %" PRIu64, at,
+                          at + n);
   }
   object_lane_close(j->reader, part_lane);
   return NULL;
