@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The copy itself, from both ends closed to the final name.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -234,6 +235,8 @@ static void say_done(struct copying *c)
   const char *format = c->target.writer ? disk_format_names[c->target.format] : "";
   char size[32], data[32], stored[32];
   double seconds = (double)r->elapsed_ms / 1000;
+  char seconds_text[32];
+  snprintf(seconds_text, sizeof seconds_text, "%.3f", seconds);
   json_object_object_add(o, "contentDigest", json_object_new_string(r->content_digest));
   json_object_object_add(o, "objectSha256", json_object_new_string(r->object_sha256));
   json_object_object_add(o, "sizeBytes", json_object_new_int64((int64_t)r->size_bytes));
@@ -241,7 +244,7 @@ static void say_done(struct copying *c)
   json_object_object_add(o, "storedBytes", json_object_new_int64((int64_t)r->stored_bytes));
   json_object_object_add(o, "format", json_object_new_string(format));
   json_object_object_add(o, "layout", json_object_new_string(r->layout));
-  json_object_object_add(o, "seconds", json_object_new_double_s(seconds, NULL));
+  json_object_object_add(o, "seconds", json_object_new_double_s(seconds, seconds_text));
   struct buf text CLEANUP(buf_release) = BUF_INIT(4096);
   buf_printf(&text, "copied    %s of data on a disk of %s in %.1f s\n",
              str_human_bytes((double)r->data_bytes, data),
