@@ -348,7 +348,8 @@ static int take_up(struct run *r, struct migration_disk_status *d, const struct 
   if (report.state == MOVER_DONE)
     return leg_done(r, d, phase, &report, err);
   movers_forget(r->m->movers, id);
-  if (report.state == MOVER_NONE)
+  // Stopped by us (suspend) or of an earlier life: the leg starts over.
+  if (report.state == MOVER_NONE || report.err.kind == ERR_CANCELLED)
     return start_leg(r, d, phase->leg, phase->phase, err);
   release_source(r, d->name, phase->leg, NULL);
   set_text(&d->message, report.err.message);

@@ -219,6 +219,18 @@ static uint64_t observe_target(struct run *r)
   return FACT(POWER_WANTED) | bit(on || ready, FACT(POWERED)) | bit(ready, FACT(READY));
 }
 
+// Deleting the source may be put off until the target has proven itself.
+static uint64_t observe_source_after(struct run *r)
+{
+  const struct migration_memory *memory = &r->st->memory;
+  bool put_off =
+      r->spec->source_after.action == SOURCE_DELETE && r->spec->source_after.after_ms > 0;
+  bool due = !put_off || passed(r, r->st->completion_time, r->spec->source_after.after_ms);
+  bool todo =
+      r->spec->source.vm && !memory->source_done && !memory->made_before && !r->spec->dry_run;
+  return bit(todo && due, FACT(SOURCE_AFTER));
+}
+
 static uint64_t observe_clean_up(struct run *r)
 {
   const struct owned_status *all = r->st->owned.items;
@@ -232,10 +244,11 @@ static uint64_t observe_clean_up(struct run *r)
 }
 
 static uint64_t (*const observers[PHASE_COUNT])(struct run *r) = {
-    [PHASE_QUEUED] = observe_queue,         [PHASE_PREFLIGHT] = observe_source,
-    [PHASE_SHUTTING_DOWN] = observe_source, [PHASE_PREPARING] = observe_plan,
-    [PHASE_TRANSFERRING] = observe_disks,   [PHASE_VERIFYING] = observe_disks,
-    [PHASE_STARTING] = observe_target,      [PHASE_CLEANING_UP] = observe_clean_up,
+    [PHASE_QUEUED] = observe_queue,           [PHASE_PREFLIGHT] = observe_source,
+    [PHASE_SHUTTING_DOWN] = observe_source,   [PHASE_PREPARING] = observe_plan,
+    [PHASE_TRANSFERRING] = observe_disks,     [PHASE_VERIFYING] = observe_disks,
+    [PHASE_STARTING] = observe_target,        [PHASE_CLEANING_UP] = observe_clean_up,
+    [PHASE_SUCCEEDED] = observe_source_after,
 };
 
 uint64_t run_observe(struct run *r)

@@ -14,99 +14,6 @@
 #define BLOCKED_INITIAL_MS 2000
 #define BLOCKED_MAX_MS     60000
 
-DEFINE_CLEANUP(object_free, struct object *)
-
-enum migration_phase run_phase(const struct vmmigration_status *st)
-{
-  for (int p = 0; p < PHASE_COUNT; p++)
-    if (str_eq(st->phase, migration_phase_names[p]))
-      return p;
-  return PHASE_PENDING;
-}
-
-// ---- what a run holds -----------------------------------------------------------------------
-
-int run_source(struct run *r, struct provider **ret, struct err *err)
-{
-  if (!r->source.handle && provider_access(r->m, r->key.ns, &r->spec->source.vm->provider,
-                                           PROVIDER_EXPORT, &r->source, err) != 0)
-    return -1;
-  *ret = r->source.handle;
-  return 0;
-}
-
-int run_target(struct run *r, struct provider **ret, struct err *err)
-{
-  if (!r->target.handle && provider_access(r->m, r->key.ns, &r->spec->target.vm->provider,
-                                           PROVIDER_IMPORT, &r->target, err) != 0)
-    return -1;
-  *ret = r->target.handle;
-  return 0;
-}
-
-int run_store_lane(struct run *r, const struct ref *ref, bool write, struct storage **ret_store,
-                   struct storage_lane **ret_lane, struct err *err)
-{
-  struct storage_config config CLEANUP(storage_config_release) = {0};
-  struct storage *store;
-  if (store_access(r->m, r->key.ns, ref, write, &config, err) != 0 ||
-      storage_open(&config, r->m->allowed, &store, err) != 0)
-    return -1;
-  if (storage_lane_new(store, ret_lane, err) != 0) {
-    storage_free(store);
-    return -1;
-  }
-  *ret_store = store;
-  return 0;
-}
-
-int run_vm(struct run *r, const struct vm **ret, struct err *err)
-{
-  if (!r->vm_loaded) {
-    if (!r->st->memory.vm)
-      return err_set(err, ERR_INTERNAL, "status.runner.vm is missing");
-    if (table_decode_text(&vm_table, r->st->memory.vm, "status.runner.vm", &r->vm, err) != 0)
-      return -1;
-    r->vm_loaded = true;
-  }
-  *ret = &r->vm;
-  return 0;
-}
-
-static void run_release(struct run *r)
-{
-  provider_access_release(r->m, &r->source);
-  provider_access_release(r->m, &r->target);
-  if (r->vm_loaded)
-    vm_release(&r->vm);
-  object_free(r->before);
-  object_free(r->o);
-}
-
-static int make_mark(struct run *r, struct err *err)
-{
-  char hash[17];
-  if (spec_hash(r->spec, hash, err) != 0)
-    return -1;
-  snprintf(r->owner, sizeof(r->owner), "%s/%s/%s/%s/%s", r->m->installation, r->key.ns, r->key.name,
-           r->o->meta.uid, hash);
-  snprintf(r->movers, sizeof(r->movers), "%s/%s/%s/", r->key.ns, r->key.name, r->o->meta.uid);
-  return 0;
-}
-
-static int run_init(struct run *r, struct manager *m, const struct object_key *key, struct err *err)
-{
-  *r = (struct run){.m = m, .key = *key, .now_ms = clock_wall_ms()};
-  if (m->store->ops->get(m->store, key, &r->o, err) != 0)
-    return -1;
-  r->spec = r->o->spec;
-  r->st = r->o->status;
-  r->phase = run_phase(r->st);
-  if (object_copy(r->o, &r->before, err) != 0)
-    return -1;
-  return make_mark(r, err);
-}
-
 // ---- writing --------------------------------------------------------------------------------
 
 static void strip_progress(struct vmmigration_status *st)
@@ -370,10 +277,13 @@ static int64_t wake_up_ms(const struct run *r, int64_t after_ms)
   if (wait > 0)
     return wait;
   int64_t then;
-  if (migration_phase_final(r->phase) && r->spec->ttl_seconds_after_finished >= 0 &&
-      clock_parse_rfc3339(r->st->completion_time, &then))
-    return then + r->spec->ttl_seconds_after_finished * 1000 - r->now_ms + 1;
-  return after_ms;
+  if (!migration_phase_final(r->phase) || !clock_parse_rfc3339(r->st->completion_time, &then))
+    return after_ms;
+  int64_t ttl_ms = r->spec->ttl_seconds_after_finished * 1000;
+  int64_t delete_ms = r->st->memory.source_done ? -1 : r->spec->source_after.after_ms;
+  int64_t next_ms = ttl_ms < 0 || (delete_ms > 0 && delete_ms < ttl_ms) ? delete_ms : ttl_ms;
+  int64_t left_ms = then + next_ms - r->now_ms;
+  return next_ms <= 0 || left_ms < 0 ? after_ms : left_ms + 1;
 }
 
 static int64_t go_on(struct run *r)

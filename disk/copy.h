@@ -37,7 +37,7 @@ struct tally {
   _Atomic uint64_t verified_bytes;    // read back and compared
   _Atomic uint64_t resent_bytes;      // moved more than once
   _Atomic int64_t limit_bytes_per_s;  // 0 = none; may change while running
-  volatile bool cancel;               // set, then call copy_interrupt()
+  volatile bool cancel;               // set by copy_interrupt(); for command.h to look at
 };
 
 struct copy_options {
@@ -56,14 +56,17 @@ struct copy_result {
   char layout[16];          // "forward", "" for targets
   uint64_t size_bytes, data_bytes, stored_bytes;
   int64_t elapsed_ms;
-  uint8_t *chunk_hashes; // 32 bytes a chunk, all chunks; NULL with COPY_VERIFY_NONE. yours: free()
+  // 32 bytes a chunk, all chunks; 32 zero bytes stand for a chunk of zeros (so that an empty disk
+  // costs no memory). NULL when no digest was taken. Yours: copy_result_release().
+  uint8_t *chunk_hashes;
   uint64_t chunk_count;
 };
 
 // Exactly one of target and object is given. Both sides are only used, not freed; neither committed
 // nor aborted here is what the caller still has to do on failure (object_abort, target_free).
-// before_commit (may be NULL) is called once all bytes are there and verified, before the object
-// gets its final name: where a manifest is written.
+// before_commit (objects; may be NULL) is called once all bytes are there and the digest is as
+// expected, before the object gets its final name: where a manifest is written. ReadBack of a
+// target is done here; of an object it is the caller's, after the commit (digest_verify()).
 struct copy_job {
   struct source *source;
   struct target *target;
@@ -81,6 +84,11 @@ void copy_result_release(struct copy_result *r);
 
 // The content digest of a source (drover digest). hashes as in copy_result.
 int digest_source(struct source *s, int lanes, struct tally *tally, struct copy_result *ret,
+                  struct err *err);
+// Reads a disk and compares it with a content digest: over the digest's SIZE, and what the disk has
+// beyond must be zeros. ERR_MISMATCH when it differs, ERR_INVALID for a malformed digest. Counts
+// tally->verified_bytes. What ReadBack of a stored object is made of.
+int digest_verify(struct source *s, const char *expected_digest, int lanes, struct tally *tally,
                   struct err *err);
 // First differing byte range of two sources is named in *ret_offset; 0 = equal, 1 = differ, -1
 // error. A longer disk is equal when its rest is zero.

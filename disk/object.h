@@ -49,6 +49,12 @@ struct object_body {
   const void *bytes; // when all of it is in memory, else NULL; read works either way
 };
 
+// A body over bytes in memory, which stay the caller's.
+struct object_body object_body_bytes(const void *bytes, size_t length);
+// What writers call: checks the bounds. length 0 is fine.
+int object_body_read(const struct object_body *b, uint64_t offset, void *into, size_t length,
+                     struct err *err);
+
 struct object_part { // one that the far side already has (resume), or that we have sent
   uint32_t number;   // from 0
   uint64_t offset, length;
@@ -63,11 +69,12 @@ struct object_writer_ops {
   int (*begin)(struct object_writer *w, uint64_t size_bytes, struct err *err);
   int (*lane_open)(struct object_writer *w, void **ret_lane, struct err *err);
   void (*lane_close)(struct object_writer *w, void *lane);
+  // An object of 0 bytes gets one part of 0 bytes. No other part is empty.
   int (*write_part)(struct object_writer *w, void *lane, uint32_t number, uint64_t offset,
                     const struct object_body *body, struct err *err);
   // Durable and visible when it returns 0. Repeating it after a lost answer must succeed.
   int (*commit)(struct object_writer *w, struct err *err);
-  // Leaves nothing behind.
+  // Leaves nothing behind. Must work after interrupt, too.
   int (*abort)(struct object_writer *w, struct err *err);
   void (*interrupt)(struct object_writer *w);
   void (*free)(struct object_writer *w); // neither commits nor aborts what is resumable
@@ -80,6 +87,10 @@ struct object_writer {
   uint64_t part_min_bytes; // all but the last part; 0 = any
   uint64_t part_max_bytes; // 0 = any
   uint32_t parts_max;      // 0 = any; 1 = the whole object is one part
+  // Kept by the wrappers, for ops to read only.
+  bool begun, committed;
+  uint64_t size_bytes;  // after begin
+  uint64_t next_offset; // ordered: where the next part must start
 };
 
 int object_begin(struct object_writer *w, uint64_t size_bytes, struct err *err);
@@ -91,7 +102,13 @@ int object_commit(struct object_writer *w, struct err *err);
 int object_abort(struct object_writer *w, struct err *err);
 void object_writer_interrupt(struct object_writer *w);
 void object_writer_free(struct object_writer *w);
-// A local file: written beside its final name as NAME.OWNER.part, renamed by commit. With `exact`
-// the final name must not exist (ERR_EXISTS). fsync'ed (file, then folder) by commit.
+// A local file: written beside its final name (object_part_path), renamed by commit. Without
+// `overwrite` the final name must not exist (ERR_EXISTS, at begin and at commit). fsync'ed (file,
+// then folder) by commit. What an earlier try of the same owner left is replaced, but not while
+// another process still writes it (ERR_BUSY).
 int object_writer_file(const char *path, const char *owner, bool overwrite,
                        struct object_writer **ret, struct err *err);
+// The temporary name that belongs to a final name and an owner: "PATH.OWNER.part", the owner with
+// '/' and everything unusual as '_', and shortened to a digest where the name would get too long.
+// For who cleans up after a crash. Yours; NULL: no memory.
+char *object_part_path(const char *path, const char *owner);

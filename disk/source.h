@@ -56,5 +56,7 @@ void source_free(struct source *s); // NULL allowed
 int extents_add(struct extents *e, uint64_t offset, uint64_t length,
                 bool data); // merges neighbours
 void extents_release(struct extents *e);
+// Index of the extent that holds offset; e->count when it is beyond the end.
+size_t extents_find(const struct extents *e, uint64_t offset);
 // Bytes of data in [offset, offset + length).
 uint64_t extents_data_bytes(const struct extents *e, uint64_t offset, uint64_t length);

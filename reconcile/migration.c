@@ -74,6 +74,9 @@ static const struct row rows[] = {
     // Finished.
     {P(FAILED), F(RETRY_ASKED), F(CANCEL), ACT_RETRY, PHASE_PENDING, 0, "Retrying", "another try was asked for"},
     {FINAL, F(EXPIRED), 0, ACT_DELETE_OBJECT, SAME, ON_EVENT, NULL, NULL},
+    {P(SUCCEEDED), F(SOURCE_AFTER) | F(HICCUP), 0, ACT_BACK_OFF, SAME, ON_EVENT, "CleanupBlocked", NULL},
+    {P(SUCCEEDED), F(SOURCE_AFTER) | F(ERROR), 0, ACT_BACK_OFF, SAME, ON_EVENT, "CleanupBlocked", NULL},
+    {P(SUCCEEDED), F(SOURCE_AFTER), 0, ACT_SOURCE_AFTER, SAME, 0, NULL, NULL},
     {FINAL, 0, 0, ACT_NOTHING, SAME, ON_EVENT, NULL, NULL},
 
     // Stop, for whatever reason: cancel before time-out before errors.

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "disk/copy.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+#include "disk/copy_internal.h"
+
+const char *const copy_verify_names[] = {"Stored", "ReadBack", "None", NULL};
+
+// ---- preparing ------------------------------------------------------------------------------
+
+static int lanes_of(int asked)
+{
+  if (asked <= 0)
+    return COPY_LANES_DEFAULT;
+  return asked < COPY_LANES_MAX ? asked : COPY_LANES_MAX;
+}
+
+int copy_setup(struct copy *c, struct source *s, struct tally *tally, int lanes, struct err *err)
+{
+  *c = (struct copy){.source = s, .tally = tally, .size_bytes = s->size_bytes, .sparse = true};
+  c->counter = &tally->transferred_bytes;
+  c->crew = &c->own_crew;
+  c->crew->tally = tally;
+  c->crew->lanes = lanes_of(lanes);
+  c->crew->arg = c;
+  if (source_extents(s, &c->map, err) != 0)
+    return -1;
+  c->out_map = c->map;
+  pthread_mutex_init(&c->lock, NULL);
+  atomic_store(&tally->total_bytes, s->size_bytes);
+  atomic_store(&tally->data_bytes, extents_data_bytes(&c->map, 0, s->size_bytes));
+  return 0;
+}
+
+void copy_release(struct copy *c)
+{
+  if (c->out_map.items != c->map.items)
+    extents_release(&c->out_map);
+  extents_release(&c->map);
+  digest_release(&c->digest);
+  layout_free(c->layout);
+  sha_turn_free(c->sha);
+  pthread_mutex_destroy(&c->lock);
+}
+
+int copy_fill_result(struct copy *c, struct copy_result *ret, struct err *err)
+{
+  ret->size_bytes = c->size_bytes;
+  ret->data_bytes = atomic_load(&c->tally->data_bytes);
+  if (!c->hashing)
+    return 0;
+  if (digest_text(&c->digest, ret->content_digest, err) != 0)
+    return -1;
+  ret->chunk_hashes = c->digest.leaves;
+  ret->chunk_count = c->digest.count;
+  c->digest.leaves = NULL;
+  return 0;
+}
+
+static int prepare_options(struct copy *c, const struct copy_options *o, struct err *err)
+{
+  c->crew->stall_timeout_ms = o->stall_timeout_ms;
+  c->hashing = o->verify != COPY_VERIFY_NONE || o->expected_digest;
+  if (c->hashing && digest_init(&c->digest, c->size_bytes, err) != 0)
+    return -1;
+  if (!o->no_sparse)
+    return 0;
+  c->sparse = false;
+  c->out_map = (struct extents){0};
+  if (extents_add(&c->out_map, 0, c->size_bytes, true) != 0)
+    return err_set(err, ERR_NO_MEMORY, "no memory for the extent map");
+  return 0;
+}
+
+static int prepare_layout(struct copy *c, const struct copy_options *o, struct err *err)
+{
+  if (o->object_sha256 && sha_turn_new(c->crew, &c->sha, err) != 0)
+    return -1;
+  if (o->format == DISK_FORMAT_RAW)
+    return layout_new_raw(&c->out_map, c->size_bytes, &c->layout, err);
+  if (o->format == DISK_FORMAT_QCOW2)
+    return layout_new_qcow2(&c->out_map, c->size_bytes, &c->layout, err);
+  return err_set(err, ERR_UNSUPPORTED, "images are written as raw or qcow2, not as '%s'",
+                 disk_format_names[o->format]);
+}
+
+// ---- moving ---------------------------------------------------------------------------------
+
+static void interrupt_ends(void *copy)
+{
+  const struct copy *c = copy;
+  source_interrupt(c->source);
+  if (c->job->target)
+    target_interrupt(c->job->target);
+  if (c->job->object)
+    object_writer_interrupt(c->job->object);
+}
+
+static void wake_lanes(void *copy)
+{
+  const struct copy *c = copy;
+  if (c->sha)
+    sha_turn_wake(c->sha);
+}
+
+static int run_lanes(struct copy *c, int (*lane)(void *, int, struct err *), struct err *err)
+{
+  c->crew->lane = lane;
+  c->crew->interrupt = interrupt_ends;
+  c->crew->wake = wake_lanes;
+  return crew_run(c->crew, err);
+}
+
+static int write_empty_part(struct object_writer *w, struct err *err)
+{
+  void *lane;
+  if (object_write_lane_open(w, &lane, err) != 0)
+    return -1;
+  struct object_body nothing = object_body_bytes("", 0);
+  int failed = object_write_part(w, lane, 0, 0, &nothing, err);
+  object_write_lane_close(w, lane);
+  return failed;
+}
+
+static int move_object(struct copy *c, struct err *err)
+{
+  struct object_writer *w = c->job->object;
+  uint64_t stored = layout_stored_bytes(c->layout);
+  if (object_begin(w, stored, err) != 0)
+    return -1;
+  if (stored == 0)
+    return write_empty_part(w, err);
+  if (copy_is_direct(c))
+    return run_lanes(c, copy_direct_lane, err);
+  if (copy_plan_parts(c, err) != 0)
+    return -1;
+  if (w->ordered || w->parts_max == 1)
+    return copy_window_run(c, err);
+  return run_lanes(c, copy_parts_lane, err);
+}
+
+static int move(struct copy *c, struct err *err)
+{
+  struct target *t = c->job->target;
+  if (!t)
+    return move_object(c, err);
+  if (target_begin(t, c->size_bytes, &c->out_map, err) != 0)
+    return -1;
+  return run_lanes(c, copy_target_lane, err);
+}
+
+// ---- finishing ------------------------------------------------------------------------------
+
+static int check_digest(const char *expected, const char *found, struct err *err)
+{
+  if (!expected || str_eq(expected, found))
+    return 0;
+  return err_set(err, ERR_MISMATCH, "the content is not what it should be: expected %s, found %s",
+                 expected, found);
+}
+
+static int finish_object(struct copy *c, struct copy_result *ret, struct err *err)
+{
+  const struct copy_job *job = c->job;
+  ret->stored_bytes = layout_stored_bytes(c->layout);
+  snprintf(ret->layout, sizeof(ret->layout), "forward");
+  if (c->sha)
+    sha_turn_text(c->sha, ret->stored_bytes, ret->object_sha256);
+  if (job->before_commit && job->before_commit(job->before_commit_arg, ret, err) != 0)
+    return -1;
+  return object_commit(job->object, err);
+}
+
+static int read_back(struct copy *c, const struct copy_result *r, struct err *err)
+{
+  struct source *s;
+  atomic_store(&c->tally->phase, COPY_VERIFYING);
+  if (target_reopen(c->job->target, &s, err) != 0)
+    return -1;
+  int failed = digest_verify(s, r->content_digest, c->job->options.lanes, c->tally, err);
+  source_free(s);
+  return failed ? err_prefix(err, "reading back: ") : 0;
+}
+
+static int finish_target(struct copy *c, struct copy_result *ret, struct err *err)
+{
+  if (target_finish(c->job->target, err) != 0)
+    return -1;
+  ret->stored_bytes = c->job->target->size_bytes;
+  return c->job->options.verify == COPY_VERIFY_READBACK ? read_back(c, ret, err) : 0;
+}
+
+static int run(struct copy *c, struct copy_result *ret, struct err *err)
+{
+  const struct copy_job *job = c->job;
+  if (prepare_options(c, &job->options, err) != 0)
+    return -1;
+  if (job->object && prepare_layout(c, &job->options, err) != 0)
+    return -1;
+  atomic_store(&c->tally->phase, COPY_TRANSFERRING);
+  if (move(c, err) != 0 || copy_fill_result(c, ret, err) != 0 ||
+      check_digest(job->options.expected_digest, ret->content_digest, err) != 0)
+    return -1;
+  if (tally_cancelled(c->tally))
+    return err_set(err, ERR_CANCELLED, "stopped on request");
+  return job->target ? finish_target(c, ret, err) : finish_object(c, ret, err);
+}
+
+int copy_run(const struct copy_job *job, struct tally *tally, struct copy_result *ret,
+             struct err *err)
+{
+  *ret = (struct copy_result){0};
+  if (!job->source || !job->target == !job->object)
+    return err_set(err, ERR_INTERNAL, "a copy has one source and one end to write to");
+  int64_t start_ms = clock_ms();
+  atomic_store(&tally->phase, COPY_PREPARING);
+  struct copy c;
+  int failed = copy_setup(&c, job->source, tally, job->options.lanes, err);
+  if (!failed) {
+    c.job = job;
+    failed = run(&c, ret, err);
+    copy_release(&c);
+  }
+  ret->elapsed_ms = clock_ms() - start_ms;
+  if (failed)
+    copy_result_release(ret);
+  if (failed && tally_cancelled(tally))
+    return err_set(err, ERR_CANCELLED, "stopped on request");
+  if (!failed)
+    atomic_store(&tally->phase, COPY_DONE);
+  return failed;
+}
+
+void copy_interrupt(const struct copy_job *job, struct tally *tally)
+{
+  __atomic_store_n(&tally->cancel, true, __ATOMIC_RELAXED);
+  source_interrupt(job->source);
+  if (job->target)
+    target_interrupt(job->target);
+  if (job->object)
+    object_writer_interrupt(job->object);
+}
+
+void copy_result_release(struct copy_result *r)
+{
+  free(r->chunk_hashes);
+  *r = (struct copy_result){0};
+}

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+// Lanes that lay down a stored object whose parts may come in any order: block by block into files
+// (direct), or in parts that are runs of whole pieces.
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "disk/copy_internal.h"
+
+#define PART_BYTES           (8ull << 20)
+#define PART_IN_MEMORY_BYTES (16ull << 20)
+
+// ---- direct ---------------------------------------------------------------------------------
+
+struct direct_item {
+  struct piece piece;
+  uint64_t sequence;
+};
+
+bool copy_is_direct(const struct copy *c)
+{
+  const struct object_writer *w = c->job->object;
+  return w->holes && !w->ordered && w->parts_max == 0 && w->part_min_bytes == 0;
+}
+
+static bool direct_take(struct copy *c, struct direct_item *ret)
+{
+  LOCK_FOR_SCOPE(&c->lock);
+  uint64_t at = c->sparse ? layout_skip_holes(c->layout, c->next) : c->next;
+  if (at >= layout_stored_bytes(c->layout))
+    return false;
+  ret->piece = layout_piece(c->layout, at);
+  ret->sequence = c->next_sequence++;
+  c->next = ret->piece.offset + ret->piece.length;
+  return true;
+}
+
+static int write_run(struct lane *l, const uint8_t *from, uint64_t length, uint64_t offset,
+                     struct err *err)
+{
+  struct copy *c = l->copy;
+  uint64_t most = c->job->object->part_max_bytes;
+  while (length) {
+    uint64_t n = most && length > most ? most : length;
+    struct object_body body = object_body_bytes(from, (size_t)n);
+    uint32_t number = atomic_fetch_add(&c->part_number, 1);
+    if (object_write_part(c->job->object, l->out_lane, number, offset, &body, err) != 0)
+      return -1;
+    crew_moved(c->crew);
+    from += n;
+    offset += n;
+    length -= n;
+  }
+  return 0;
+}
+
+// Where the piece keeps block n of the chunk, in the stored object.
+static uint64_t block_offset(const struct piece *p, int n)
+{
+  uint64_t before = p->blocks & ((1ull << n) - 1);
+  return p->offset + (uint64_t)__builtin_popcountll(before) * BLOCK_BYTES;
+}
+
+static int write_blocks(struct lane *l, const struct piece *p, uint64_t blocks, struct err *err)
+{
+  for (int n = 0; n < BLOCKS_PER_CHUNK;) {
+    if (!(blocks >> n & 1)) {
+      n++;
+      continue;
+    }
+    int first = n;
+    while (n < BLOCKS_PER_CHUNK && blocks >> n & 1)
+      n++;
+    uint64_t offset = block_offset(p, first);
+    uint64_t length = (uint64_t)(n - first) * BLOCK_BYTES;
+    uint64_t left = p->offset + p->length - offset;
+    const uint8_t *from = l->chunk + (size_t)first * BLOCK_BYTES;
+    if (write_run(l, from, length < left ? length : left, offset, err) != 0)
+      return -1;
+  }
+  return 0;
+}
+
+static int hash_blocks(struct lane *l, const struct direct_item *item, struct err *err)
+{
+  struct sha_turn *sha = l->copy->sha;
+  const struct piece *p = &item->piece;
+  if (sha_turn_wait(sha, item->sequence, err) != 0)
+    return -1;
+  uint64_t offset = p->offset;
+  uint64_t end = p->offset + p->length;
+  for (uint64_t left = p->blocks; left && offset < end; left &= left - 1) {
+    uint64_t n = end - offset < BLOCK_BYTES ? end - offset : BLOCK_BYTES;
+    sha_turn_add(sha, offset, l->chunk + (size_t)__builtin_ctzll(left) * BLOCK_BYTES, n);
+    offset += n;
+  }
+  sha_turn_pass(sha);
+  return 0;
+}
+
+static int direct_metadata(struct lane *l, const struct direct_item *item, struct err *err)
+{
+  struct copy *c = l->copy;
+  layout_metadata(c->layout, &item->piece, l->chunk);
+  if (c->sha) {
+    if (sha_turn_wait(c->sha, item->sequence, err) != 0)
+      return -1;
+    sha_turn_add(c->sha, item->piece.offset, l->chunk, item->piece.length);
+    sha_turn_pass(c->sha);
+  }
+  return write_run(l, l->chunk, item->piece.length, item->piece.offset, err);
+}
+
+static int direct_data(struct lane *l, const struct direct_item *item, struct err *err)
+{
+  struct copy *c = l->copy;
+  const struct piece *p = &item->piece;
+  uint64_t nonzero, data_bytes;
+  if (chunk_read(l, p->chunk, l->chunk, &nonzero, &data_bytes, err) != 0)
+    return -1;
+  if (c->sha && hash_blocks(l, item, err) != 0)
+    return -1;
+  if (write_blocks(l, p, c->sparse ? p->blocks & nonzero : p->blocks, err) != 0)
+    return -1;
+  copy_moved(c, data_bytes);
+  return 0;
+}
+
+int copy_direct_lane(void *copy, int index, struct err *err)
+{
+  (void)index;
+  struct copy *c = copy;
+  struct lane l;
+  if (lane_open(c, &l, err) != 0)
+    return -1;
+  int failed = 0;
+  struct direct_item item;
+  while (!failed && !crew_stopped(c->crew) && direct_take(c, &item))
+    failed = item.piece.data ? direct_data(&l, &item, err) : direct_metadata(&l, &item, err);
+  lane_close(&l);
+  return failed;
+}
+
+// ---- parts ----------------------------------------------------------------------------------
+
+struct part {
+  uint64_t sequence, offset, length;
+};
+
+static uint64_t round_up(uint64_t n)
+{
+  return (n + COPY_CHUNK_BYTES - 1) / COPY_CHUNK_BYTES * COPY_CHUNK_BYTES;
+}
+
+// A part ends with the piece that reaches the target size, so it is less than a chunk larger.
+int copy_plan_parts(struct copy *c, struct err *err)
+{
+  const struct object_writer *w = c->job->object;
+  uint64_t stored = layout_stored_bytes(c->layout);
+  uint64_t target = PART_BYTES;
+  if (w->part_min_bytes > target)
+    target = round_up(w->part_min_bytes);
+  if (w->parts_max > 1 && stored / (w->parts_max - 1) >= target)
+    target = round_up(stored / (w->parts_max - 1) + 1);
+  if (w->parts_max == 1)
+    target = UINT64_MAX;
+  uint64_t largest = target == UINT64_MAX ? stored : target + COPY_CHUNK_BYTES;
+  if (w->part_max_bytes && largest > w->part_max_bytes && stored > w->part_max_bytes)
+    return err_set(err, ERR_LIMIT,
+                   "%s cannot take an object of %llu bytes: its parts are too small", w->ops->name,
+                   (unsigned long long)stored);
+  c->part_target_bytes = target;
+  // Each lane holds the part, which may be a chunk larger than the target, and one chunk.
+  c->parts_in_memory =
+      target <= PART_IN_MEMORY_BYTES &&
+      (uint64_t)c->crew->lanes * (target + 2ull * COPY_CHUNK_BYTES) <= COPY_MEMORY_BYTES;
+  return 0;
+}
+
+uint64_t part_end(const struct copy *c, uint64_t offset)
+{
+  uint64_t stored = layout_stored_bytes(c->layout);
+  if (c->part_target_bytes >= stored - offset)
+    return stored;
+  struct piece p = layout_piece(c->layout, offset + c->part_target_bytes - 1);
+  return p.offset + p.length;
+}
+
+static bool part_take(struct copy *c, struct part *ret)
+{
+  LOCK_FOR_SCOPE(&c->lock);
+  if (c->next >= layout_stored_bytes(c->layout))
+    return false;
+  uint64_t end = part_end(c, c->next);
+  *ret = (struct part){c->next_sequence++, c->next, end - c->next};
+  c->next = end;
+  return true;
+}
+
+static int part_in_memory(struct lane *l, const struct part *part, uint8_t *room, struct err *err)
+{
+  struct copy *c = l->copy;
+  uint64_t data_sum = 0;
+  for (uint64_t done = 0; done < part->length && !crew_stopped(c->crew);) {
+    struct piece p = layout_piece(c->layout, part->offset + done);
+    uint64_t data_bytes;
+    if (piece_load(l, &p, room + done, &data_bytes, err) != 0)
+      return -1;
+    done += p.length;
+    data_sum += data_bytes;
+  }
+  if (crew_stopped(c->crew))
+    return err_set(err, ERR_CANCELLED, "stopped");
+  if (c->sha) {
+    if (sha_turn_wait(c->sha, part->sequence, err) != 0)
+      return -1;
+    sha_turn_add(c->sha, part->offset, room, part->length);
+    sha_turn_pass(c->sha);
+  }
+  struct object_body body = object_body_bytes(room, (size_t)part->length);
+  uint32_t number = (uint32_t)part->sequence;
+  if (object_write_part(c->job->object, l->out_lane, number, part->offset, &body, err) != 0)
+    return -1;
+  copy_moved(c, data_sum);
+  return 0;
+}
+
+// A part that is too large to be held: pieces are read when the writer asks for them, and again
+// when it starts over.
+struct stream {
+  struct lane *lane;
+  const struct part *part;
+  struct piece piece; // in lane->chunk; length 0 = none
+  uint64_t loaded_to; // stored offset; what lies before has been read once
+};
+
+static int stream_load(struct stream *s, uint64_t at, struct err *err)
+{
+  struct copy *c = s->lane->copy;
+  if (crew_stopped(c->crew))
+    return err_set(err, ERR_CANCELLED, "stopped");
+  struct piece p = layout_piece(c->layout, at);
+  uint64_t data_bytes;
+  s->piece.length = 0;
+  if (piece_load(s->lane, &p, s->lane->chunk, &data_bytes, err) != 0)
+    return -1;
+  s->piece = p;
+  if (p.offset != s->loaded_to) {
+    atomic_fetch_add(&c->tally->resent_bytes, p.offset < s->loaded_to ? data_bytes : 0);
+    return 0;
+  }
+  copy_moved(c, data_bytes);
+  s->loaded_to = p.offset + p.length;
+  if (!c->sha)
+    return 0;
+  if (sha_turn_wait(c->sha, s->part->sequence, err) != 0)
+    return -1;
+  sha_turn_add(c->sha, p.offset, s->lane->chunk, p.length);
+  if (s->loaded_to == s->part->offset + s->part->length)
+    sha_turn_pass(c->sha);
+  return 0;
+}
+
+static int stream_read(void *arg, uint64_t offset, void *into, size_t length, struct err *err)
+{
+  struct stream *s = arg;
+  uint64_t at = s->part->offset + offset;
+  while (length) {
+    bool here = at >= s->piece.offset && at < s->piece.offset + s->piece.length;
+    if (!here && stream_load(s, at, err) != 0)
+      return -1;
+    uint64_t left = s->piece.offset + s->piece.length - at;
+    size_t n = left < length ? (size_t)left : length;
+    memcpy(into, s->lane->chunk + (at - s->piece.offset), n);
+    into = (char *)into + n;
+    at += n;
+    length -= n;
+  }
+  return 0;
+}
+
+static int part_streamed(struct lane *l, const struct part *part, struct err *err)
+{
+  struct copy *c = l->copy;
+  struct stream s = {.lane = l, .part = part, .loaded_to = part->offset};
+  struct object_body body = {.length = part->length, .read = stream_read, .arg = &s};
+  uint32_t number = (uint32_t)part->sequence;
+  if (object_write_part(c->job->object, l->out_lane, number, part->offset, &body, err) != 0)
+    return -1;
+  if (s.loaded_to != part->offset + part->length)
+    return err_set(err, ERR_INTERNAL, "%s did not read part %u in order to its end",
+                   c->job->object->ops->name, number);
+  return 0;
+}
+
+int copy_parts_lane(void *copy, int index, struct err *err)
+{
+  (void)index;
+  struct copy *c = copy;
+  size_t room_bytes = c->parts_in_memory ? c->part_target_bytes + COPY_CHUNK_BYTES : 0;
+  cleanup_free uint8_t *room = room_bytes ? malloc(room_bytes) : NULL;
+  if (room_bytes && !room)
+    return err_set(err, ERR_NO_MEMORY, "no memory for a part");
+  struct lane l;
+  if (lane_open(c, &l, err) != 0)
+    return -1;
+  int failed = 0;
+  struct part part;
+  while (!failed && !crew_stopped(c->crew) && part_take(c, &part))
+    failed = room ? part_in_memory(&l, &part, room, err) : part_streamed(&l, &part, err);
+  lane_close(&l);
+  return failed;
+}

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole reads and writes on descriptors of files and block devices. `name` is for messages.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "disk/object.h"
+
+// ERR_CHANGED when the file ends before length.
+int fd_read_all(int fd, void *into, size_t length, uint64_t offset, const char *name,
+                struct err *err);
+int fd_write_all(int fd, const void *from, size_t length, uint64_t offset, const char *name,
+                 struct err *err);
+// Length of a regular file or block device, ERR_INVALID for everything else. identity: as in struct
+// source; may be NULL.
+int fd_disk_size(int fd, const char *name, uint64_t *ret_bytes, char identity[160],
+                 struct err *err);
+int fd_sync_folder_of(const char *path, struct err *err);
+// The descriptor of object_reader_file(), still owned by it; -1 for other readers.
+int object_reader_file_fd(const struct object_reader *r);

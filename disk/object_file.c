@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+// Objects that are local files.
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <openssl/evp.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/limits.h"
+#include "base/str.h"
+#include "disk/fd_internal.h"
+#include "disk/image_lock_internal.h"
+#include "disk/object.h"
+
+#define PART_SUFFIX     ".part"
+#define COPY_STEP_BYTES (1u << 20)
+
+// ---- descriptors ----------------------------------------------------------------------------
+
+int fd_read_all(int fd, void *into, size_t length, uint64_t offset, const char *name,
+                struct err *err)
+{
+  char *at = into;
+  while (length) {
+    ssize_t n = pread(fd, at, length, (off_t)offset);
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n < 0)
+      return err_errno(err, errno, "read %s at %" PRIu64, name, offset);
+    if (n == 0)
+      return err_set(err, ERR_CHANGED, "%s became shorter while it was read", name);
+    at += n;
+    offset += (uint64_t)n;
+    length -= (size_t)n;
+  }
+  return 0;
+}
+
+int fd_write_all(int fd, const void *from, size_t length, uint64_t offset, const char *name,
+                 struct err *err)
+{
+  const char *at = from;
+  while (length) {
+    ssize_t n = pwrite(fd, at, length, (off_t)offset);
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n < 0)
+      return err_errno(err, errno, "write %s at %" PRIu64, name, offset);
+    at += n;
+    offset += (uint64_t)n;
+    length -= (size_t)n;
+  }
+  return 0;
+}
+
+int fd_disk_size(int fd, const char *name, uint64_t *ret_bytes, char identity[160], struct err *err)
+{
+  struct stat st;
+  if (fstat(fd, &st) != 0)
+    return err_errno(err, errno, "stat %s", name);
+  if (S_ISREG(st.st_mode))
+    *ret_bytes = (uint64_t)st.st_size;
+  else if (!S_ISBLK(st.st_mode))
+    return err_set(err, ERR_INVALID, "%s is neither a regular file nor a block device", name);
+  else if (ioctl(fd, BLKGETSIZE64, ret_bytes) != 0)
+    return err_errno(err, errno, "size of %s", name);
+  if (identity)
+    snprintf(identity, 160, "file:%" PRIu64 ":%llu:%lld.%09ld", *ret_bytes,
+             (unsigned long long)st.st_ino, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+  return 0;
+}
+
+// ---- reader ---------------------------------------------------------------------------------
+
+struct file_reader {
+  struct object_reader reader;
+  int fd; // pread needs no lane of its own
+  char *path;
+};
+
+static int reader_read(struct object_reader *r, void *lane, void *into, size_t length,
+                       uint64_t offset, struct err *err)
+{
+  (void)lane;
+  struct file_reader *f = (struct file_reader *)r;
+  return fd_read_all(f->fd, into, length, offset, f->path, err);
+}
+
+static void reader_free(struct object_reader *r)
+{
+  struct file_reader *f = (struct file_reader *)r;
+  if (f->fd >= 0)
+    close(f->fd);
+  free(f->path);
+  free(f);
+}
+
+static const struct object_reader_ops reader_ops = {
+    .name = "file", .read = reader_read, .free = reader_free};
+
+static int reader_setup(struct file_reader *f, struct err *err)
+{
+  if (!f->path)
+    return err_set(err, ERR_NO_MEMORY, "no memory");
+  f->fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (f->fd < 0)
+    return err_errno(err, errno, "open %s", f->path);
+  if (fd_disk_size(f->fd, f->path, &f->reader.size_bytes, f->reader.identity, err) != 0)
+    return -1;
+  f->reader.local_path = f->path;
+  return image_lock(f->fd, f->path, false, err);
+}
+
+int object_reader_file(const char *path, struct object_reader **ret, struct err *err)
+{
+  struct file_reader *f = calloc(1, sizeof(*f));
+  if (!f)
+    return err_set(err, ERR_NO_MEMORY, "no memory");
+  f->reader.ops = &reader_ops;
+  f->fd = -1;
+  f->path = str_dup(path);
+  if (reader_setup(f, err) != 0) {
+    reader_free(&f->reader);
+    return -1;
+  }
+  *ret = &f->reader;
+  return 0;
+}
+
+int object_reader_file_fd(const struct object_reader *r)
+{
+  return r->ops == &reader_ops ? ((const struct file_reader *)r)->fd : -1;
+}
+
+// ---- names ----------------------------------------------------------------------------------
+
+static void add_digest(struct buf *b, const char *text)
+{
+  unsigned char md[EVP_MAX_MD_SIZE];
+  unsigned int length = 0;
+  EVP_Digest(text, strlen(text), md, &length, EVP_sha256(), NULL);
+  buf_add_hex(b, md, 16);
+}
+
+char *object_part_path(const char *path, const char *owner)
+{
+  struct buf b CLEANUP(buf_release) = BUF_INIT(2 * PATH_MAX);
+  buf_adds(&b, path);
+  buf_addc(&b, '.');
+  size_t owner_at = b.length;
+  for (const char *c = owner; *c; c++)
+    buf_addc(&b, isalnum((unsigned char)*c) || strchr("-._", *c) ? *c : '_');
+  buf_adds(&b, PART_SUFFIX);
+  if (!buf_ok(&b))
+    return NULL;
+  const char *slash = strrchr(b.data, '/');
+  size_t name_length = b.length - (slash ? (size_t)(slash + 1 - b.data) : 0);
+  if (name_length <= NAME_MAX)
+    return buf_take(&b);
+  // Too long for a file name: what is unique goes into a digest of both.
+  struct buf all CLEANUP(buf_release) = BUF_INIT(2 * PATH_MAX);
+  buf_printf(&all, "%s\n%s", path, owner);
+  size_t keep = slash ? (size_t)(slash + 1 - b.data) : 0;
+  size_t base_length = owner_at - keep < 200 ? owner_at - keep : 200;
+  b.length = keep + base_length;
+  buf_addc(&b, '.');
+  add_digest(&b, buf_str(&all));
+  buf_adds(&b, PART_SUFFIX);
+  return buf_take(&b);
+}
+
+// ---- writer ---------------------------------------------------------------------------------
+
+struct file_writer {
+  struct object_writer writer;
+  char *path, *part_path;
+  bool overwrite;
+  int fd; // -1 before begin
+};
+
+// What a dead process of the same owner left is removed; a live one holds the lock.
+static int remove_stale(const char *part_path, struct err *err)
+{
+  cleanup_close int old = open(part_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  if (old < 0 && errno == ENOENT)
+    return 0;
+  if (old < 0)
+    return err_errno(err, errno, "open %s", part_path);
+  if (flock(old, LOCK_EX | LOCK_NB) != 0)
+    return err_set(err, ERR_BUSY, "another process is writing %s", part_path);
+  if (unlink(part_path) != 0 && errno != ENOENT)
+    return err_errno(err, errno, "remove %s", part_path);
+  return 0;
+}
+
+static int create_part(struct file_writer *f, struct err *err)
+{
+  f->fd = open(f->part_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+  if (f->fd < 0 && errno == EEXIST)
+    return err_set(err, ERR_BUSY, "another process is writing %s", f->part_path);
+  if (f->fd < 0)
+    return err_errno(err, errno, "create %s", f->part_path);
+  if (flock(f->fd, LOCK_EX | LOCK_NB) != 0)
+    return err_set(err, ERR_BUSY, "another process is writing %s", f->part_path);
+  return 0;
+}
+
+static int writer_begin(struct object_writer *w, uint64_t size_bytes, struct err *err)
+{
+  struct file_writer *f = (struct file_writer *)w;
+  if (!f->overwrite && access(f->path, F_OK) == 0)
+    return err_set(err, ERR_EXISTS, "%s exists already", f->path);
+  if (remove_stale(f->part_path, err) != 0 || create_part(f, err) != 0)
+    return -1;
+  if (ftruncate(f->fd, (off_t)size_bytes) != 0)
+    return err_errno(err, errno, "set the length of %s", f->part_path);
+  return 0;
+}
+
+static int copy_body(struct file_writer *f, uint64_t offset, const struct object_body *body,
+                     struct err *err)
+{
+  cleanup_free char *step = malloc(COPY_STEP_BYTES);
+  if (!step)
+    return err_set(err, ERR_NO_MEMORY, "no memory for a part");
+  for (uint64_t done = 0; done < body->length;) {
+    uint64_t left = body->length - done;
+    size_t n = left < COPY_STEP_BYTES ? (size_t)left : COPY_STEP_BYTES;
+    if (object_body_read(body, done, step, n, err) != 0 ||
+        fd_write_all(f->fd, step, n, offset + done, f->part_path, err) != 0)
+      return -1;
+    done += n;
+  }
+  return 0;
+}
+
+static int writer_write_part(struct object_writer *w, void *lane, uint32_t number, uint64_t offset,
+                             const struct object_body *body, struct err *err)
+{
+  (void)lane, (void)number;
+  struct file_writer *f = (struct file_writer *)w;
+  if (body->bytes)
+    return fd_write_all(f->fd, body->bytes, (size_t)body->length, offset, f->part_path, err);
+  return copy_body(f, offset, body, err);
+}
+
+// rename, but an existing name is an error. File systems without RENAME_NOREPLACE: link refuses
+// too.
+static int rename_new(const char *from, const char *to)
+{
+  if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+    return 0;
+  if (errno != EINVAL && errno != ENOSYS)
+    return -1;
+  if (link(from, to) != 0)
+    return -1;
+  return unlink(from);
+}
+
+int fd_sync_folder_of(const char *path, struct err *err)
+{
+  cleanup_free char *copy = str_dup(path);
+  if (!copy)
+    return err_set(err, ERR_NO_MEMORY, "no memory");
+  const char *folder = dirname(copy);
+  cleanup_close int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0)
+    return err_errno(err, errno, "open %s", folder);
+  if (fsync(fd) != 0 && errno != EINVAL)
+    return err_errno(err, errno, "fsync %s", folder);
+  return 0;
+}
+
+static int writer_commit(struct object_writer *w, struct err *err)
+{
+  struct file_writer *f = (struct file_writer *)w;
+  if (fsync(f->fd) != 0)
+    return err_errno(err, errno, "fsync %s", f->part_path);
+  int failed = f->overwrite ? rename(f->part_path, f->path) : rename_new(f->part_path, f->path);
+  if (failed && errno == EEXIST)
+    return err_set(err, ERR_EXISTS, "%s exists already", f->path);
+  if (failed)
+    return err_errno(err, errno, "rename %s", f->part_path);
+  return fd_sync_folder_of(f->path, err);
+}
+
+static int writer_abort(struct object_writer *w, struct err *err)
+{
+  struct file_writer *f = (struct file_writer *)w;
+  if (f->fd < 0)
+    return 0;
+  if (unlink(f->part_path) != 0 && errno != ENOENT)
+    return err_errno(err, errno, "remove %s", f->part_path);
+  return 0;
+}
+
+static void writer_free(struct object_writer *w)
+{
+  struct file_writer *f = (struct file_writer *)w;
+  if (f->fd >= 0)
+    close(f->fd);
+  free(f->path);
+  free(f->part_path);
+  free(f);
+}
+
+static const struct object_writer_ops writer_ops = {.name = "file",
+                                                    .begin = writer_begin,
+                                                    .write_part = writer_write_part,
+                                                    .commit = writer_commit,
+                                                    .abort = writer_abort,
+                                                    .free = writer_free};
+
+int object_writer_file(const char *path, const char *owner, bool overwrite,
+                       struct object_writer **ret, struct err *err)
+{
+  struct file_writer *f = calloc(1, sizeof(*f));
+  if (!f)
+    return err_set(err, ERR_NO_MEMORY, "no memory");
+  f->writer = (struct object_writer){.ops = &writer_ops, .holes = true};
+  f->fd = -1;
+  f->overwrite = overwrite;
+  f->path = str_dup(path);
+  f->part_path = object_part_path(path, owner);
+  if (!f->path || !f->part_path) {
+    writer_free(&f->writer);
+    return err_set(err, ERR_NO_MEMORY, "no memory");
+  }
+  *ret = &f->writer;
+  return 0;
+}
