@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The list of what a server exports (RFC 1813 appendix I, MOUNTPROC3_EXPORT): only to say after a
 // refused mount whether the export exists, because servers answer "access denied" either way.
+#include <nfsc/libnfs.h>
+
 #include <nfsc/libnfs-raw-mount.h>
-#include <nfsc/libnfs-raw.h>
+#include <nfsc/libnfs-raw.h> // needs the two above
 #include <poll.h>
 #include <string.h>
 
@@ -42,10 +44,14 @@ static void on_list(struct rpc_context *rpc, int status, void *data, void *arg)
   if (status != 0 || !data)
     return;
   l->found = 0;
-  int seen = 0;
-  for (exports e = *(exports *)data; e && seen < EXPORTS_MAX; e = e->ex_next, seen++)
-    if (covers(e->ex_dir, l->path))
+  const void *at = *(exports *)data;
+  for (int seen = 0; at && seen < EXPORTS_MAX; seen++) {
+    struct exportnode node; // libnfs decodes the list without aligning it
+    memcpy(&node, at, sizeof(node));
+    if (covers(node.ex_dir, l->path))
       l->found = 1;
+    at = node.ex_next;
+  }
 }
 
 int nfs_is_exported(struct nfs_lane *l, const char *address)
