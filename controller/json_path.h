@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The part of JSONPath that printer columns use: ".spec.type", ".status.conditions[?(@.type==\"Ready\")].status",
-// ".status.result.images[0].path", dots in names as "\.". So that a column of our tables and the same
-// column of a CustomResourceDefinition are one string.
+// The part of JSONPath that printer columns use: ".spec.type",
+// ".status.conditions[?(@.type==\"Ready\")].status",
+// ".status.result.images[0].path", dots in names as "\.". So that a column of our tables and the
+// same column of a CustomResourceDefinition are one string.
 #pragma once
 
 #include <json-c/json.h>

@@ -13,9 +13,9 @@
 
 static const struct condition *ready_of(const struct object *o)
 {
-  const struct list *conditions =
-      o->kind == OBJECT_PROVIDER ? &((const struct provider_status *)o->status)->conditions
-                                 : &((const struct imagestore_status *)o->status)->conditions;
+  const struct list *conditions = o->kind == OBJECT_PROVIDER
+                                      ? &((const struct provider_status *)o->status)->conditions
+                                      : &((const struct imagestore_status *)o->status)->conditions;
   return condition_find(conditions, "Ready");
 }
 
@@ -111,5 +111,6 @@ void object_outcome(const struct object *o, struct buf *to)
   }
   const struct condition *ready = ready_of(o);
   if (ready)
-    buf_printf(to, "%s: %s", ready->reason ? ready->reason : "", ready->message ? ready->message : "");
+    buf_printf(to, "%s: %s", ready->reason ? ready->reason : "",
+               ready->message ? ready->message : "");
 }

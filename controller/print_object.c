@@ -17,7 +17,10 @@
 // ---- printer columns ------------------------------------------------------------------------
 
 #define READY(what) ".status.conditions[?(@.type==\"Ready\")]." what
-#define AGE_COLUMN  {"Age", ".metadata.creationTimestamp", .age = true}
+#define AGE_COLUMN                                                                                 \
+  {                                                                                                \
+    "Age", ".metadata.creationTimestamp", .age = true                                              \
+  }
 
 static const struct print_column provider_columns[] = {
     {"Type", ".spec.type"},
@@ -127,8 +130,8 @@ static void print_table(enum object_kind kind, struct json_object *objects,
 
 static int print_json(struct json_object *json, FILE *to, struct err *err)
 {
-  const char *text = json_object_to_json_string_ext(
-      json, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
+  const char *text = json_object_to_json_string_ext(json, JSON_C_TO_STRING_PRETTY |
+                                                              JSON_C_TO_STRING_NOSLASHESCAPE);
   if (!text)
     return err_set(err, ERR_NO_MEMORY, "no memory to print");
   fprintf(to, "%s\n", text);
@@ -274,17 +277,18 @@ static const struct section sections[] = {
       {"ID", ".id", SHOW_TEXT}}},
     {"Result: images",
      ".status.result.images",
-     {{"STORE", ".store", SHOW_TEXT}, {"PATH", ".path", SHOW_TEXT}, {"DIGEST", ".digest", SHOW_TEXT}}},
+     {{"STORE", ".store", SHOW_TEXT},
+      {"PATH", ".path", SHOW_TEXT},
+      {"DIGEST", ".digest", SHOW_TEXT}}},
 };
 
-static const struct section events_section = {
-    "Events",
-    "",
-    {{"LAST", ".last", SHOW_AGE},
-     {"TYPE", ".type", SHOW_TEXT},
-     {"REASON", ".reason", SHOW_TEXT},
-     {"COUNT", ".count", SHOW_TEXT},
-     {"MESSAGE", ".message", SHOW_TEXT}}};
+static const struct section events_section = {"Events",
+                                              "",
+                                              {{"LAST", ".last", SHOW_AGE},
+                                               {"TYPE", ".type", SHOW_TEXT},
+                                               {"REASON", ".reason", SHOW_TEXT},
+                                               {"COUNT", ".count", SHOW_TEXT},
+                                               {"MESSAGE", ".message", SHOW_TEXT}}};
 
 static void show_words(struct json_object *array, struct buf *to)
 {

@@ -23,7 +23,7 @@ const struct print_column *print_columns(enum object_kind kind, size_t *ret_coun
 enum print_format { PRINT_TABLE, PRINT_WIDE, PRINT_JSON, PRINT_YAML };
 
 struct print_options {
-  int format; // enum print_format
+  int format;      // enum print_format
   bool namespaces; // a NAMESPACE column
   bool list;       // JSON and YAML: a List even of one
   int64_t now_wall_ms;

@@ -13,13 +13,13 @@
 
 struct item {
   struct object_key key;
-  char *label;                     // name, or namespace/name
-  char *phase, *reason, *message;  // harmless
+  char *label;                    // name, or namespace/name
+  char *phase, *reason, *message; // harmless
   struct migration_progress progress;
   bool staged; // bytes move twice, so that "of so many" would be wrong
   bool moving, moved, ended;
-  uint64_t said;      // what the last line about it said
-  int64_t line_ms;    // and when the last one about its progress was written
+  uint64_t said;   // what the last line about it said
+  int64_t line_ms; // and when the last one about its progress was written
   int64_t line_bytes;
 };
 

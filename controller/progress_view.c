@@ -237,9 +237,9 @@ static void look_at_ready(struct item *item, const struct object *o)
 {
   static const char *const words[] = {
       [CONDITION_UNKNOWN] = "Unknown", [CONDITION_TRUE] = "Ready", [CONDITION_FALSE] = "NotReady"};
-  const struct list *conditions =
-      o->kind == OBJECT_PROVIDER ? &((const struct provider_status *)o->status)->conditions
-                                 : &((const struct imagestore_status *)o->status)->conditions;
+  const struct list *conditions = o->kind == OBJECT_PROVIDER
+                                      ? &((const struct provider_status *)o->status)->conditions
+                                      : &((const struct imagestore_status *)o->status)->conditions;
   const struct condition *ready = condition_find(conditions, "Ready");
   set(&item->phase, ready ? words[ready->status] : "");
   set(&item->reason, ready ? ready->reason : "");

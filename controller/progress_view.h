@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `drover run` and `drover watch` show while things move, in one of three ways: bars redrawn in
-// place (a terminal), a line when something happens (a file, a pipe), or JSON, one object a line.
+// What `drover run` and `drover watch` show while things move, in one of three ways: bars redrawn
+// in place (a terminal), a line when something happens (a file, a pipe), or JSON, one object a
+// line.
 //
 // The caller shows it objects whenever they may have changed, and draws a few times a second. What
 // has ended becomes a lasting line: what was made, or why not. Pure but for writing to the FILE:

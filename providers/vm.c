@@ -39,7 +39,7 @@ static const struct field disk_fields[] = {
     {"backing", FIELD_LIST, offsetof(struct vm_disk, backing), .table = &backing_table, .max = 200},
 };
 static const struct field disk_json_fields[] = {DISK_FIELDS};
-static const struct table disk_table = TABLE(struct vm_disk, disk_fields);
+const struct table vm_disk_table = TABLE(struct vm_disk, disk_fields);
 static const struct table disk_json_table = TABLE(struct vm_disk, disk_json_fields);
 
 static const struct field nic_fields[] = {

@@ -46,8 +46,8 @@ static int reader_read(struct object_reader *base, void *arg, void *into, size_t
 {
   struct range_reader *r = (struct range_reader *)base;
   struct storage_lane *lane = arg;
-  return r->store->ops->get_range(r->store->state, lane->state, r->key, base->identity, into, length,
-                                  offset, err);
+  return r->store->ops->get_range(r->store->state, lane->state, r->key, base->identity, into,
+                                  length, offset, err);
 }
 
 static void reader_interrupt(struct object_reader *base)

@@ -229,10 +229,9 @@ int storage_get(struct storage_lane *l, const char *key, size_t max, char **ret_
   char *full cleanup_free = full_key(s, key, err);
   if (!data || !full)
     return err_set(err, ERR_NO_MEMORY, "no memory for an object of %zu bytes", length);
-  if (length && named(s,
-                      s->ops->get_range(s->state, l->state, full, stat.identity, data, length, 0,
-                                        err),
-                      err) < 0)
+  if (length &&
+      named(s, s->ops->get_range(s->state, l->state, full, stat.identity, data, length, 0, err),
+            err) < 0)
     return -1;
   data[length] = '\0';
   *ret_data = TAKE(data);
@@ -259,8 +258,8 @@ static int read_back(struct storage_lane *l, const char *key, const char *text, 
   char seen[128] = "";
   size_t length = strlen(text);
   if (s->ops->stat(s->state, l->state, key, &stat, err) < 0 ||
-      (stat.size_bytes == length && s->ops->get_range(s->state, l->state, key, stat.identity, seen,
-                                                      length - 1, 1, err) < 0))
+      (stat.size_bytes == length &&
+       s->ops->get_range(s->state, l->state, key, stat.identity, seen, length - 1, 1, err) < 0))
     return -1;
   if (stat.size_bytes == length && memcmp(seen, text + 1, length - 1) == 0)
     return 0;

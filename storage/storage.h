@@ -67,8 +67,8 @@ struct storage_stat {
 struct storage;
 struct storage_lane;
 
-// allowed may be NULL (everything); it must outlive the store. No request is made yet. The config is
-// copied. ERR_INVALID: something is missing in it; ERR_UNSUPPORTED: NFS 4.
+// allowed may be NULL (everything); it must outlive the store. No request is made yet. The config
+// is copied. ERR_INVALID: something is missing in it; ERR_UNSUPPORTED: NFS 4.
 int storage_open(const struct storage_config *c, const struct address_filter *allowed,
                  struct storage **ret, struct err *err);
 void storage_free(struct storage *s);

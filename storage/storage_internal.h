@@ -16,8 +16,7 @@
 #include "storage/storage.h"
 
 // The kinds, by enum storage_type.
-extern const struct storage_ops storage_s3_ops, storage_http_ops, storage_nfs_ops,
-    storage_file_ops;
+extern const struct storage_ops storage_s3_ops, storage_http_ops, storage_nfs_ops, storage_file_ops;
 
 struct storage {
   const struct storage_ops *ops;
@@ -69,14 +68,14 @@ void stop_set(struct stop *s);
 bool stop_is_set(struct stop *s);
 bool stop_wait(struct stop *s, int64_t delay_ms); // true: it was set meanwhile
 
-#define RETRY_ATTEMPTS_MAX   5
-#define RETRY_FIRST_MS       200
-#define RETRY_LONGEST_MS     8000
-#define RETRY_GIVE_UP_MS     40000 // no new attempt when the first one began so long ago
-#define RETRY_AFTER_HEED_MS  30000 // a server that asks for more time gets it from the caller
+#define RETRY_ATTEMPTS_MAX  5
+#define RETRY_FIRST_MS      200
+#define RETRY_LONGEST_MS    8000
+#define RETRY_GIVE_UP_MS    40000 // no new attempt when the first one began so long ago
+#define RETRY_AFTER_HEED_MS 30000 // a server that asks for more time gets it from the caller
 
-// Runs `once` until it succeeds, fails finally, or has failed too often; waits between with backoff,
-// jitter and what the far side asked for. Every attempt must be repeatable.
+// Runs `once` until it succeeds, fails finally, or has failed too often; waits between with
+// backoff, jitter and what the far side asked for. Every attempt must be repeatable.
 int storage_retry(struct stop *stop, int (*once)(void *arg, struct err *err), void *arg,
                   struct err *err);
 

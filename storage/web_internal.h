@@ -38,8 +38,8 @@ struct web_range {
 // "bytes=5-9" for what is still missing.
 char *web_range_text(const struct web_range *r, char b[64]);
 int web_range_sink(void *range, const void *data, size_t length, struct err *err);
-// After a 2xx answer: the range that was asked for came, and all of it. `asked` is r->got before the
-// call. ERR_UNSUPPORTED when the server ignores ranges, ERR_UNREACHABLE when bytes are missing.
+// After a 2xx answer: the range that was asked for came, and all of it. `asked` is r->got before
+// the call. ERR_UNSUPPORTED when the server ignores ranges, ERR_UNREACHABLE when bytes are missing.
 int web_range_check(struct web_range *r, size_t asked, const struct http_response *response,
                     uint64_t *ret_total_bytes, struct err *err);
 // Content-Length as a number; false when absent or malformed.

@@ -30,5 +30,5 @@ char *xml_text_dup(const struct xml_node *n);
 // Building: <root xmlns="ns"><item>..</item>...</root>, escaped by the library.
 struct xml_doc *xml_new(const char *root, const char *ns);
 struct xml_node *xml_add(struct xml_doc *d, struct xml_node *parent, const char *name,
-                         const char *text); // parent NULL: the root; NULL: no memory
+                         const char *text);         // parent NULL: the root; NULL: no memory
 int xml_write(struct xml_doc *d, struct buf *into); // -1: no memory

@@ -200,13 +200,9 @@ static int add_identity(const struct build *b, xmlNodePtr domain, struct err *er
   if (!ns)
     return no_memory(err);
   xmlSetNs(owner, ns);
-  if (str_empty(vm->uuid) || strcasecmp(vm->uuid, uuid) == 0)
-    return 0;
-  if (!b->caps->hwuuid)
-    adapt(b, "The guest sees the UUID %s instead of %s: the target's libvirt is older than 7.10.",
-          uuid, vm->uuid);
-  else if (!xml_add(domain, "hwuuid", vm->uuid, NULL))
-    return no_memory(err);
+  // libvirt 9 gives guests the domain's UUID, which is derived so that a repeat finds the domain.
+  if (!str_empty(vm->uuid) && strcasecmp(vm->uuid, uuid) != 0)
+    adapt(b, "The guest sees the machine UUID %s instead of %s.", uuid, vm->uuid);
   return 0;
 }
 

@@ -10,7 +10,6 @@
 
 struct caps {
   struct xml xml;
-  bool hwuuid; // libvirt >= 7.10: a SMBIOS UUID other than the domain's own
 };
 
 struct build_disk {

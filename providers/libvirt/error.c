@@ -11,9 +11,13 @@
 static const struct {
   const char *words;
   enum err_kind kind;
+  const char *sentence; // said instead, where it is clearer
 } texts[] = {
-    {"Host key verification failed", ERR_TLS},
-    {"REMOTE HOST IDENTIFICATION HAS CHANGED", ERR_TLS},
+    {"REMOTE HOST IDENTIFICATION HAS CHANGED", ERR_TLS,
+     "the host's key differs from the one in known_hosts"},
+    {"Host key verification failed", ERR_TLS, "the host's key is not in known_hosts"},
+    {"Unable to read TLS confirmation", ERR_AUTH,
+     "the server does not accept our client certificate ('tls.crt' in the secret)"},
     {"ertificate", ERR_TLS},
     {"The TLS connection was non-properly terminated", ERR_TLS}, // a server that refuses ours
     {"TLS handshake failed", ERR_TLS},
@@ -80,6 +84,14 @@ static const struct {
     {VIR_ERR_INTERNAL_ERROR, ERR_PROTOCOL},
 };
 
+const char *host_error_sentence(const char *message)
+{
+  for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+    if (strstr(message, texts[i].words))
+      return texts[i].sentence ? texts[i].sentence : message;
+  return message;
+}
+
 enum err_kind host_error_kind(int code, const char *message)
 {
   for (size_t i = 0; message && i < ARRAY_SIZE(texts); i++)
@@ -104,7 +116,8 @@ int host_fail(struct err *err, const char *format, ...)
   va_start(args, format);
   vsnprintf(context, sizeof(context), format, args);
   va_end(args);
-  return err_set(err, host_error_kind(code, text), "%s: %s", context, text ? text : "");
+  return err_set(err, host_error_kind(code, text), "%s: %s", context,
+                 text ? host_error_sentence(text) : "");
 }
 
 bool host_last_error_is(int code)

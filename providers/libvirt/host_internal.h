@@ -36,6 +36,7 @@ int host_fail(struct err *err, const char *format, ...) __attribute__((format(pr
 bool host_last_error_is(int code); // of VIR_ERR_*
 // The kind for a code of libvirt's and its message; for tests, too.
 enum err_kind host_error_kind(int code, const char *message);
+const char *host_error_sentence(const char *message); // a clearer one, or the message itself
 
 // A program on the machine that has the disks: here, or through ssh, where each word is quoted for
 // the shell. timeout 10 s. Errors as command_run(); ssh's own failures become ERR_AUTH, ERR_TLS

@@ -49,7 +49,8 @@ static int ssh_failed(const struct host *h, const struct command_result *r, stru
     if ((unsigned char)*c < 0x20)
       *c = ' ';
   enum err_kind kind = host_error_kind(VIR_ERR_NO_CONNECT, said);
-  return err_set(err, kind, "ssh to %s: %.400s", h->data_host, said ? said : "");
+  return err_set(err, kind, "ssh to %s: %.400s", h->data_host,
+                 said ? host_error_sentence(said) : "");
 }
 
 int host_run(struct host *h, const char *const *argv, struct command_result *ret, struct err *err)

@@ -7,9 +7,8 @@
 
 #include "base/str.h"
 
-#define HWUUID_VERSION 7010000 // libvirt 7.10.0
-#define NVRAM_FOLDER   "/var/lib/libvirt/qemu/nvram"
-#define DISK_WORD_MAX  32
+#define NVRAM_FOLDER  "/var/lib/libvirt/qemu/nvram"
+#define DISK_WORD_MAX 32
 
 static int no_memory(struct err *err)
 {
@@ -42,7 +41,6 @@ static char *ask_capabilities(struct host *h, const struct vm *vm, const char *m
 
 int caps_get(struct host *h, const struct vm *vm, struct caps *ret, struct err *err)
 {
-  unsigned long version = 0;
   *ret = (struct caps){0};
   char *text = str_empty(vm->machine) ? NULL : ask_capabilities(h, vm, vm->machine);
   if (!text)
@@ -50,8 +48,6 @@ int caps_get(struct host *h, const struct vm *vm, struct caps *ret, struct err *
   cleanup_free char *owned_text = text;
   if (!text)
     return host_fail(err, "what the target offers for %s", vm->arch ? vm->arch : "a VM");
-  if (virConnectGetLibVersion(h->conn, &version) == 0)
-    ret->hwuuid = version >= HWUUID_VERSION;
   return xml_parse(&ret->xml, text, "domain capabilities", err);
 }
 

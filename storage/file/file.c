@@ -160,9 +160,9 @@ static int check(void *store, void *lane, struct err *err)
 // As disk/ names a file that it reads.
 static void fill_stat(const struct stat *st, struct storage_stat *ret)
 {
-  *ret = (struct storage_stat){
-      .size_bytes = (uint64_t)st->st_size,
-      .modified_wall_ms = (int64_t)st->st_mtim.tv_sec * 1000 + st->st_mtim.tv_nsec / 1000000};
+  *ret = (struct storage_stat){.size_bytes = (uint64_t)st->st_size,
+                               .modified_wall_ms = (int64_t)st->st_mtim.tv_sec * 1000 +
+                                                   st->st_mtim.tv_nsec / 1000000};
   snprintf(ret->identity, sizeof(ret->identity), "file:%llu:%llu:%lld.%09ld",
            (unsigned long long)st->st_size, (unsigned long long)st->st_ino,
            (long long)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);

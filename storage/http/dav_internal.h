@@ -22,15 +22,15 @@ enum dav_moves { DAV_MOVES_UNKNOWN, DAV_MOVES, DAV_MOVES_NOT };
 struct dav {
   const struct storage_config *config;
   struct http_client *client;
-  char *base; // URL without a slash at the end
-  char *path; // its path, as written, without a slash at the end: "" or "/a/b"
+  char *base;       // URL without a slash at the end
+  char *path;       // its path, as written, without a slash at the end: "" or "/a/b"
   atomic_int moves; // enum dav_moves
 };
 
 struct dav_call {
   const char *method;
-  const char *what;   // for messages
-  const char *key;    // "" = the base; a key that ends in '/' is a folder
+  const char *what; // for messages
+  const char *key;  // "" = the base; a key that ends in '/' is a folder
   struct http_header headers[DAV_HEADERS_MAX];
   size_t header_count;
   const struct object_body *body;
@@ -40,7 +40,8 @@ struct dav_call {
 
 void dav_call_header(struct dav_call *c, const char *name, const char *value);
 char *dav_url(const struct dav *d, const char *key); // yours; NULL: no memory
-// One attempt; an answer other than 2xx is an error, and *ret tells its status. Release *ret always.
+// One attempt; an answer other than 2xx is an error, and *ret tells its status. Release *ret
+// always.
 int dav_attempt(const struct dav *d, struct web_lane *lane, const struct dav_call *c,
                 struct http_response *ret, struct err *err);
 int dav_request(const struct dav *d, struct web_lane *lane, const struct dav_call *c,

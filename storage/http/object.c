@@ -70,8 +70,8 @@ static int range_once(void *arg, struct err *err)
   struct range_call *g = arg;
   char text[64], what[WHAT_BYTES], identity[160];
   snprintf(what, sizeof(what), "reading '%s'", g->key);
-  struct dav_call c = {.method = "GET", .key = g->key, .what = what, .sink = web_range_sink,
-                       .sink_arg = &g->range};
+  struct dav_call c = {
+      .method = "GET", .key = g->key, .what = what, .sink = web_range_sink, .sink_arg = &g->range};
   dav_call_header(&c, "Range", web_range_text(&g->range, text));
   RESPONSE(r);
   size_t asked = g->range.got;
@@ -91,7 +91,10 @@ static int range_once(void *arg, struct err *err)
 int dav_get_range(void *store, void *lane, const char *key, const char *identity, void *into,
                   size_t length, uint64_t offset, struct err *err)
 {
-  struct range_call g = {.dav = store, .lane = lane, .key = key, .identity = identity,
+  struct range_call g = {.dav = store,
+                         .lane = lane,
+                         .key = key,
+                         .identity = identity,
                          .range = {.into = into, .length = length, .offset = offset}};
   return storage_retry(&g.lane->stop, range_once, &g, err);
 }
@@ -107,8 +110,7 @@ int dav_remove(void *store, void *lane, const char *key, struct err *err)
   return -1;
 }
 
-int dav_remove_partial(void *store, void *lane, const char *key, const char *owner,
-                       struct err *err)
+int dav_remove_partial(void *store, void *lane, const char *key, const char *owner, struct err *err)
 {
   char *partial cleanup_free = storage_partial_key(key, owner);
   return partial ? dav_remove(store, lane, partial, err)

@@ -27,18 +27,21 @@ static const struct status_row {
   enum err_kind kind;
   const char *sentence;
 } rows[] = {
-    {NULL, 401, ERR_AUTH, "the server refuses the credentials: check user name and password, or the "
-                          "token, in the Secret"},
+    {NULL, 401, ERR_AUTH,
+     "the server refuses the credentials: check user name and password, or the "
+     "token, in the Secret"},
     {NULL, 403, ERR_DENIED, "the server does not allow it to this user"},
     {"HEAD", 405, ERR_UNSUPPORTED, "the server does not answer HEAD"},
     {"PROPFIND", 405, ERR_UNSUPPORTED, "the server gives no lists (no WebDAV PROPFIND)"},
     {"PROPFIND", 501, ERR_UNSUPPORTED, "the server gives no lists (no WebDAV PROPFIND)"},
-    {NULL, 405, ERR_DENIED, "the server takes no such request there: it is read only, or WebDAV "
-                            "(PUT, DELETE, MOVE, MKCOL) is not turned on"},
+    {NULL, 405, ERR_DENIED,
+     "the server takes no such request there: it is read only, or WebDAV "
+     "(PUT, DELETE, MOVE, MKCOL) is not turned on"},
     {NULL, 501, ERR_UNSUPPORTED, "the server does not know this request"},
     {"PUT", 409, ERR_NOT_FOUND, "the folder does not exist and cannot be made"},
-    {"PUT", 500, ERR_PROTOCOL, "the server failed to take the data; some servers (nginx) say no more "
-                               "than this when their disk is full"},
+    {"PUT", 500, ERR_PROTOCOL,
+     "the server failed to take the data; some servers (nginx) say no more "
+     "than this when their disk is full"},
 };
 
 static int status_error(const struct dav_call *c, const struct http_response *r, struct err *err)

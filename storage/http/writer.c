@@ -116,9 +116,9 @@ static int object_send(struct dav_object *o, struct web_lane *lane, const struct
     return err_prefix(err, "after writing it");
   if (o->stat.size_bytes == body->length)
     return 0;
-  return err_set(err, ERR_CORRUPT, "'%s' has %" PRIu64 " bytes on the server, %" PRIu64
-                                   " were sent",
-                 o->key, o->stat.size_bytes, body->length);
+  return err_set(err, ERR_CORRUPT,
+                 "'%s' has %" PRIu64 " bytes on the server, %" PRIu64 " were sent", o->key,
+                 o->stat.size_bytes, body->length);
 }
 
 // ---- moving ----
@@ -147,8 +147,7 @@ static int move_once(void *arg, struct err *err)
     return 0;
   if ((r.status == 404 || r.status == 412) && moved_before(m)) {
     struct storage_stat left;
-    if (r.status == 404 ||
-        dav_stat(m->object->dav, m->lane, m->object->partial, &left, NULL) < 0)
+    if (r.status == 404 || dav_stat(m->object->dav, m->lane, m->object->partial, &left, NULL) < 0)
       return 0;
   }
   if (r.status == 412)

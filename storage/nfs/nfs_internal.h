@@ -3,6 +3,7 @@
 // write, with the libnfs of Debian 12.)
 //
 //   context.c   a lane: connect and mount, one call with time-out and interrupt, errors
+//   exports.c   whether an export exists
 //   nfs.c       the store: open, stat, ranges, list, remove
 //   writer.c    the object_writer
 //
@@ -31,24 +32,26 @@ struct nfs_lane {
   struct nfs_context *nfs; // NULL: not connected
   struct stop stop;
   unsigned broken; // how often a connection was lost
-  // The file that ranges were read from last; valid with this context only.
+  // The one open file; valid with this context only, which closes it.
   struct nfsfh *file;
-  char *file_key;
+  char *file_key; // reading: key and identity, for a name may come to mean another file
 };
 
 // One call under way: libnfs calls nfs_done() with it.
 struct nfs_call {
   bool done;
-  int status;          // >= 0, or -errno
-  void *data;          // what outlives the callback: a file, a folder
-  void *into;          // where to copy what does not: struct nfs_stat_64, bytes read
+  int status; // >= 0, or -errno
+  void *data; // what outlives the callback: a file, a folder
+  void *into; // where to copy what does not: struct nfs_stat_64, bytes read
   size_t into_length;
-  char text[160];      // what libnfs said about an error
+  char text[160]; // what libnfs said about an error
 };
 
 int nfs_lane_new(const struct nfs_store *s, struct nfs_lane **ret, struct err *err);
 void nfs_lane_free(struct nfs_lane *l); // NULL allowed
 void nfs_lane_interrupt(void *lane);
+// Whether that server exports the store's path: 1, 0, or -1 when it does not tell.
+int nfs_is_exported(struct nfs_lane *l, const char *address);
 int nfs_lane_connect(struct nfs_lane *l, struct err *err); // nothing to do when connected
 void nfs_lane_drop(struct nfs_lane *l);
 
@@ -60,10 +63,16 @@ int nfs_wait(struct nfs_lane *l, struct nfs_call *c, int started, const char *wh
 // The same, and a status below 0 is an error too: "what: sentence".
 int nfs_finish(struct nfs_lane *l, struct nfs_call *c, int started, const char *what,
                struct err *err);
+// The error for a status below 0; the connection is dropped when it means that it broke.
+int nfs_failed(struct nfs_lane *l, const struct nfs_call *c, const char *what, struct err *err);
 int nfs_status_error(const struct nfs_lane *l, const struct nfs_call *c, const char *what,
                      struct err *err);
 
 char *nfs_path(const char *key, struct err *err); // "/key", yours
+// Makes l->file that file, connecting when needed; flags as of open(), mode for O_CREAT.
+int nfs_open_file(struct nfs_lane *l, const char *key, int flags, const char *what,
+                  struct err *err);
+int nfs_close_file(struct nfs_lane *l, const char *what, struct err *err); // none open: 0
 int nfs_stat_path(struct nfs_lane *l, const char *key, struct nfs_stat_64 *ret, struct err *err);
 int nfs_unlink_path(struct nfs_lane *l, const char *key, struct err *err); // gone already: 0
 // Folders above the key that became empty go, up to the prefix.

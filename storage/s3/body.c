@@ -38,8 +38,8 @@ static int digest_body(const struct object_body *body, EVP_MD_CTX *md5, EVP_MD_C
     if (!chunk)
       return err_set(err, ERR_NO_MEMORY, "no memory for a digest");
     for (uint64_t at = 0; at < body->length && !failed;) {
-      size_t n = body->length - at < DIGEST_CHUNK_BYTES ? (size_t)(body->length - at)
-                                                        : DIGEST_CHUNK_BYTES;
+      size_t n =
+          body->length - at < DIGEST_CHUNK_BYTES ? (size_t)(body->length - at) : DIGEST_CHUNK_BYTES;
       if (object_body_read(body, at, chunk, n, err) < 0)
         return -1;
       failed = update(md5, sha, chunk, n);

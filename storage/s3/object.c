@@ -85,8 +85,8 @@ static int range_once(void *arg, struct err *err)
   struct range_call *g = arg;
   char text[64], what[WHAT_BYTES], quoted[S3_ETAG_BYTES + 3];
   snprintf(what, sizeof(what), "reading '%s'", g->key);
-  struct s3_call c = {.method = "GET", .key = g->key, .what = what, .sink = web_range_sink,
-                      .sink_arg = &g->range};
+  struct s3_call c = {
+      .method = "GET", .key = g->key, .what = what, .sink = web_range_sink, .sink_arg = &g->range};
   s3_call_header(&c, "Range", web_range_text(&g->range, text));
   if (!str_empty(g->etag)) {
     snprintf(quoted, sizeof(quoted), "\"%s\"", g->etag);
@@ -105,7 +105,10 @@ static int range_once(void *arg, struct err *err)
 int s3_get_range(void *store, void *lane, const char *key, const char *identity, void *into,
                  size_t length, uint64_t offset, struct err *err)
 {
-  struct range_call g = {.s3 = store, .lane = lane, .key = key, .etag = identity,
+  struct range_call g = {.s3 = store,
+                         .lane = lane,
+                         .key = key,
+                         .etag = identity,
                          .range = {.into = into, .length = length, .offset = offset}};
   return storage_retry(&g.lane->stop, range_once, &g, err);
 }

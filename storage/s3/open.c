@@ -82,8 +82,7 @@ static int read_endpoint(struct s3 *s3, struct err *err)
                    "without user name and path",
                    memchr(endpoint, '@', strlen(endpoint)) ? "..." : endpoint);
   char *host cleanup_free = str_printf("%.*s", (int)length, authority);
-  return host ? set_addresses(s3, host, err)
-              : err_set(err, ERR_NO_MEMORY, "no memory for a store");
+  return host ? set_addresses(s3, host, err) : err_set(err, ERR_NO_MEMORY, "no memory for a store");
 }
 
 static int read_credentials(struct s3 *s3, struct err *err)
@@ -100,10 +99,10 @@ static int read_credentials(struct s3 *s3, struct err *err)
     return err_set(err, ERR_INVALID,
                    "there are no credentials: give accessKeyId and secretAccessKey (only a store "
                    "that is read only can do without)");
-  if (!s3->anonymous &&
-      (secret_empty(&c->access_key_id) || secret_empty(&c->secret_access_key)))
-    return err_set(err, ERR_INVALID, "accessKeyId and secretAccessKey belong together: one of them "
-                                     "is missing");
+  if (!s3->anonymous && (secret_empty(&c->access_key_id) || secret_empty(&c->secret_access_key)))
+    return err_set(err, ERR_INVALID,
+                   "accessKeyId and secretAccessKey belong together: one of them "
+                   "is missing");
   if (strpbrk(secret_reveal(&c->access_key_id), "\r\n/, ") ||
       strpbrk(s3->credentials.region, "\r\n/, "))
     return err_set(err, ERR_INVALID, "accessKeyId or region holds characters that cannot be");

@@ -56,8 +56,8 @@ static int send_signed(const struct s3 *s3, struct web_lane *lane, const struct 
   buf_add_escaped(&path, c->key ? c->key : "", "/");
   memcpy(items, c->query, sizeof(items));
   s3_query_text(items, c->query_count, &query);
-  char *url cleanup_free = str_printf("%s%s%s%s", s3->origin, buf_str(&path),
-                                      query.length ? "?" : "", buf_str(&query));
+  char *url cleanup_free =
+      str_printf("%s%s%s%s", s3->origin, buf_str(&path), query.length ? "?" : "", buf_str(&query));
   for (size_t i = 0; i < c->header_count; i++)
     h.items[h.count++] = c->headers[i];
   add(&h, "Host", s3->host);
@@ -65,8 +65,12 @@ static int send_signed(const struct s3 *s3, struct web_lane *lane, const struct 
   add(&h, "x-amz-date", s3_amz_date(clock_wall_ms(), date));
   if (!secret_empty(&s3->config->session_token))
     add(&h, "x-amz-security-token", secret_reveal(&s3->config->session_token));
-  struct s3_to_sign to_sign = {.method = c->method, .path = buf_str(&path), .amz_date = date,
-                               .query = buf_str(&query), .headers = h.items, .payload_hash = hash};
+  struct s3_to_sign to_sign = {.method = c->method,
+                               .path = buf_str(&path),
+                               .amz_date = date,
+                               .query = buf_str(&query),
+                               .headers = h.items,
+                               .payload_hash = hash};
   if (!url || !buf_ok(&path) || !buf_ok(&query) ||
       (!s3->anonymous && s3_sign(&s3->credentials, &to_sign, &authorization) < 0))
     return err_set(err, ERR_NO_MEMORY, "no memory for a request");
@@ -92,8 +96,9 @@ static const struct code_row codes[] = {
     {"InvalidToken", ERR_AUTH, "the session token is wrong: check the Secret"},
     {"InvalidTokenId", ERR_AUTH, "the session token is wrong: check the Secret"},
     {"TokenRefreshRequired", ERR_AUTH, "the session token must be renewed"},
-    {"RequestTimeTooSkewed", ERR_AUTH, "the clocks of this machine and of the server differ by too "
-                                       "much: set the time"},
+    {"RequestTimeTooSkewed", ERR_AUTH,
+     "the clocks of this machine and of the server differ by too "
+     "much: set the time"},
     {"AccessDenied", ERR_DENIED, "the credentials are good, but their policy does not allow it"},
     {"AllAccessDisabled", ERR_DENIED, NULL},
     {"AccountProblem", ERR_DENIED, NULL},
@@ -143,8 +148,8 @@ static void other_region(const struct s3 *s3, const struct s3_answer *a,
   const char *header = http_response_header(&a->http, "x-amz-bucket-region");
   b[0] = '\0';
   if (!str_eq(a->code, "PermanentRedirect") && !str_eq(a->code, "TemporaryRedirect") &&
-      !str_eq(a->code, "AuthorizationHeaderMalformed") && !str_eq(a->code, "IllegalLocationConstraintException") &&
-      a->http.status / 100 != 3)
+      !str_eq(a->code, "AuthorizationHeaderMalformed") &&
+      !str_eq(a->code, "IllegalLocationConstraintException") && a->http.status / 100 != 3)
     return;
   if (header)
     snprintf(b, size, "%s", header);

@@ -15,9 +15,10 @@
 #include "storage/storage_internal.h"
 #include "storage/web_internal.h"
 
-#define S3_OWNER_HEADER  "x-amz-meta-drover-owner"
-#define S3_UPLOAD_HEADER "x-amz-meta-drover-upload" // tells our object from another one of that name
-#define S3_PARTS_MAX     10000                      // limits of S3: "multipart upload limits"
+#define S3_OWNER_HEADER "x-amz-meta-drover-owner"
+#define S3_UPLOAD_HEADER                                                                           \
+  "x-amz-meta-drover-upload"   // tells our object from another one of that name
+#define S3_PARTS_MAX     10000 // limits of S3: "multipart upload limits"
 #define S3_PART_MIN      (5ll << 20)
 #define S3_PART_MAX      (5ll << 30)
 #define S3_OBJECT_MAX    (5ll << 40)
@@ -145,13 +146,11 @@ int s3_upload_parts(const struct s3 *s3, struct web_lane *lane, const char *key,
                     void *arg, struct err *err);
 // xml: the body of the request. ERR_NOT_FOUND: the upload is gone (maybe because an earlier try
 // succeeded); ERR_CONFLICT: the key exists (only_new).
-int s3_upload_complete(struct s3 *s3, struct web_lane *lane, const char *key,
-                       const char *upload_id, const struct buf *xml, bool only_new,
-                       struct err *err);
+int s3_upload_complete(struct s3 *s3, struct web_lane *lane, const char *key, const char *upload_id,
+                       const struct buf *xml, bool only_new, struct err *err);
 int s3_upload_abort(const struct s3 *s3, struct web_lane *lane, const char *key,
                     const char *upload_id, struct err *err); // gone already: 0
-int s3_remove_partial(void *store, void *lane, const char *key, const char *owner,
-                      struct err *err);
+int s3_remove_partial(void *store, void *lane, const char *key, const char *owner, struct err *err);
 
 extern const struct object_writer_ops s3_writer_ops;
 int s3_writer(void *store, const char *key, const char *owner, bool overwrite,

@@ -10,9 +10,9 @@
 #include "base/secret.h"
 #include "net/http.h"
 
-#define S3_AMZ_DATE_BYTES  17 // "20130524T000000Z" and NUL
-#define S3_HEX_BYTES       65 // SHA-256 in hex and NUL
-#define S3_UNSIGNED        "UNSIGNED-PAYLOAD"
+#define S3_AMZ_DATE_BYTES     17 // "20130524T000000Z" and NUL
+#define S3_HEX_BYTES          65 // SHA-256 in hex and NUL
+#define S3_UNSIGNED           "UNSIGNED-PAYLOAD"
 #define S3_SIGNED_HEADERS_MAX 24
 
 struct s3_credentials {

@@ -15,9 +15,9 @@ static void doc_free(struct xml_doc **d)
   xml_doc_free(*d);
 }
 
-#define ANSWER(name)      struct s3_answer name CLEANUP(s3_answer_release) = {0}
-#define WHAT_BYTES        (LIMIT_PATH_BYTES + 64)
-#define UPLOADS_OF_A_KEY  1000 // more than that at once is not ours
+#define ANSWER(name)     struct s3_answer name CLEANUP(s3_answer_release) = {0}
+#define WHAT_BYTES       (LIMIT_PATH_BYTES + 64)
+#define UPLOADS_OF_A_KEY 1000 // more than that at once is not ours
 
 static bool is_gone(const struct s3_answer *a)
 {
@@ -126,8 +126,9 @@ static int read_parts(const struct http_response *r, struct parts_page *p, struc
   }
   bool more = str_eq(xml_text(xml_child(root, "IsTruncated"), text, sizeof(text)), "true");
   xml_text(more ? xml_child(root, "NextPartNumberMarker") : NULL, p->marker, sizeof(p->marker));
-  return more && !p->marker[0] ? err_set(err, ERR_PROTOCOL, "the list of parts does not say where "
-                                                            "it goes on")
+  return more && !p->marker[0] ? err_set(err, ERR_PROTOCOL,
+                                         "the list of parts does not say where "
+                                         "it goes on")
                                : 0;
 }
 
@@ -185,9 +186,8 @@ static int complete_once(void *arg, struct err *err)
   return -1;
 }
 
-int s3_upload_complete(struct s3 *s3, struct web_lane *lane, const char *key,
-                       const char *upload_id, const struct buf *xml, bool only_new,
-                       struct err *err)
+int s3_upload_complete(struct s3 *s3, struct web_lane *lane, const char *key, const char *upload_id,
+                       const struct buf *xml, bool only_new, struct err *err)
 {
   char what[WHAT_BYTES], hash[S3_HEX_BYTES];
   struct object_body body = object_body_bytes(xml->data, xml->length);
@@ -195,8 +195,12 @@ int s3_upload_complete(struct s3 *s3, struct web_lane *lane, const char *key,
   s3_sha256_hex(xml->data, xml->length, hash);
   for (int tries = 0;; tries++) {
     bool conditional = only_new && !atomic_load(&s3->no_conditional_put);
-    struct s3_call c = {.method = "POST", .key = key, .what = what, .body = &body,
-                        .payload_hash = hash, .slow = true};
+    struct s3_call c = {.method = "POST",
+                        .key = key,
+                        .what = what,
+                        .body = &body,
+                        .payload_hash = hash,
+                        .slow = true};
     s3_call_query(&c, "uploadId", upload_id);
     s3_call_header(&c, "Content-Type", "application/xml");
     if (conditional)

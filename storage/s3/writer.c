@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writing one object. Up to S3_SINGLE_MAX bytes it is kept in memory and is one PUT, made by commit;
-// above that it is a multipart upload, which can be resumed by its state "NONCE:UPLOADID". begin,
-// commit and abort use a connection of their own each.
+// Writing one object. Up to S3_SINGLE_MAX bytes it is kept in memory and is one PUT, made by
+// commit; above that it is a multipart upload, which can be resumed by its state "NONCE:UPLOADID".
+// begin, commit and abort use a connection of their own each.
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -122,8 +122,8 @@ static int writer_write_part(struct object_writer *base, void *lane, uint32_t nu
 
 // ---- begin ----
 
-// "NONCE:UPLOADID" of an earlier writer. 1: it is still there, and its parts are known now; 0: start
-// over; -1: error.
+// "NONCE:UPLOADID" of an earlier writer. 1: it is still there, and its parts are known now; 0:
+// start over; -1: error.
 static int resume(struct s3_writer *w, struct web_lane *lane, struct err *err)
 {
   const char *colon = strchr(w->state, ':');
