@@ -56,13 +56,18 @@ void progress_view_size(struct progress_view *v, int columns, int rows)
 
 // ---- items ----------------------------------------------------------------------------------
 
-static struct item *find(struct progress_view *v, const struct object_key *key)
+static struct item *find(const struct progress_view *v, const struct object_key *key)
 {
   for (size_t i = 0; i < v->count; i++)
     if (v->items[i]->key.kind == key->kind && str_eq(v->items[i]->key.ns, key->ns) &&
         str_eq(v->items[i]->key.name, key->name))
       return v->items[i];
   return NULL;
+}
+
+bool progress_view_knows(const struct progress_view *v, const struct object_key *key)
+{
+  return find(v, key) != NULL;
 }
 
 static void *must(void *memory)
