@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/runtime_folder.h"
 #include "base/str.h"
-#include "providers/libvirt/private_dir_internal.h"
 #include "providers/libvirt/ssh_internal.h"
 
 #define KEEPALIVE_INTERVAL_S 5
@@ -75,7 +75,7 @@ static int write_files(struct host *h, const char *address, struct err *err)
 {
   if (h->endpoint.transport == ENDPOINT_LOCAL && h->data != DATA_SSH)
     return 0;
-  if (private_dir_new(&h->dir, err) != 0)
+  if (runtime_folder_new(&h->dir, err) != 0)
     return -1;
   struct ssh_end ends[2];
   size_t count = 0;
@@ -175,7 +175,7 @@ void host_close(void *handle)
   struct host *h = handle;
   if (h->conn)
     virConnectClose(h->conn);
-  private_dir_remove(h->dir);
+  runtime_folder_remove(h->dir);
   endpoint_release(&h->endpoint);
   free(h->data_host);
   free(h->data_user);

@@ -27,6 +27,9 @@ int nfs_lane_new(const struct nfs_store *s, struct nfs_lane **ret, struct err *e
 // there.
 void nfs_lane_drop(struct nfs_lane *l)
 {
+  struct nfs_call closing = {0};
+  if (l->nfs && l->file) // or its struct leaks; what it says to the server is lost
+    nfs_close_async(l->nfs, l->file, nfs_done, &closing);
   if (l->nfs)
     nfs_destroy_context(l->nfs);
   l->nfs = NULL;
@@ -187,7 +190,7 @@ static int set_up(struct nfs_lane *l, struct err *err)
   l->nfs = nfs_init_context();
   if (!l->nfs)
     return err_set(err, ERR_NO_MEMORY, "no memory for a connection");
-  nfs_set_version(l->nfs, NFS_V3);
+  nfs_set_version(l->nfs, 3);
   nfs_set_uid(l->nfs, (int)c->uid);
   nfs_set_gid(l->nfs, (int)c->gid);
   nfs_set_dircache(l->nfs, 0);

@@ -219,25 +219,27 @@ struct range_call {
   uint64_t offset;
 };
 
-static int open_file(struct nfs_lane *l, const char *key, const char *what, struct err *err)
+int nfs_close_file(struct nfs_lane *l, const char *what, struct err *err)
 {
   struct nfs_call call = {0};
-  if (nfs_lane_connect(l, err) < 0)
-    return -1;
-  if (l->file && str_eq(l->file_key, key))
+  if (!l->nfs || !l->file)
     return 0;
-  if (l->file) { // the struct goes at once; what the server says to it does not matter
-    struct nfs_call closing = {0};
-    struct nfsfh *old = TAKE(l->file);
-    if (nfs_wait(l, &closing, nfs_close_async(l->nfs, old, nfs_done, &closing), what, err) < 0)
-      return -1;
-  }
+  struct nfsfh *old = TAKE(l->file);
+  return nfs_finish(l, &call, nfs_close_async(l->nfs, old, nfs_done, &call), what, err);
+}
+
+int nfs_open_file(struct nfs_lane *l, const char *key, int flags, const char *what, struct err *err)
+{
+  struct nfs_call call = {0};
+  char *path cleanup_free = nfs_path(key, err);
+  if (!path || nfs_close_file(l, what, err) < 0 || nfs_lane_connect(l, err) < 0)
+    return -1;
   free(l->file_key);
   l->file_key = str_dup(key);
-  char *path cleanup_free = nfs_path(key, err);
-  if (!path || !l->file_key)
+  if (!l->file_key)
     return err_set(err, ERR_NO_MEMORY, "no memory for a path");
-  if (nfs_finish(l, &call, nfs_open_async(l->nfs, path, O_RDONLY, nfs_done, &call), what, err) < 0)
+  if (nfs_finish(l, &call, nfs_open2_async(l->nfs, path, flags, NFS_FILE_MODE, nfs_done, &call),
+                 what, err) < 0)
     return -1;
   l->file = call.data;
   return 0;
@@ -273,7 +275,8 @@ static int read_chunk(struct range_call *g, size_t at, size_t length, struct err
 static int range_once(void *arg, struct err *err)
 {
   struct range_call *g = arg;
-  if (open_file(g->lane, g->key, g->what, err) < 0)
+  bool open = g->lane->file && str_eq(g->lane->file_key, g->key);
+  if (!open && nfs_open_file(g->lane, g->key, O_RDONLY, g->what, err) < 0)
     return -1;
   for (size_t at = 0; at < g->length;) {
     size_t n = g->length - at < NFS_CHUNK_BYTES ? g->length - at : NFS_CHUNK_BYTES;

@@ -31,7 +31,7 @@ struct nfs_lane {
   struct nfs_context *nfs; // NULL: not connected
   struct stop stop;
   unsigned broken; // how often a connection was lost
-  // The file that ranges were read from last; valid with this context only.
+  // The one open file; valid with this context only, which closes it.
   struct nfsfh *file;
   char *file_key;
 };
@@ -64,6 +64,10 @@ int nfs_status_error(const struct nfs_lane *l, const struct nfs_call *c, const c
                      struct err *err);
 
 char *nfs_path(const char *key, struct err *err); // "/key", yours
+// Makes l->file that file, connecting when needed; flags as of open(), mode for O_CREAT.
+int nfs_open_file(struct nfs_lane *l, const char *key, int flags, const char *what,
+                  struct err *err);
+int nfs_close_file(struct nfs_lane *l, const char *what, struct err *err); // none open: 0
 int nfs_stat_path(struct nfs_lane *l, const char *key, struct nfs_stat_64 *ret, struct err *err);
 int nfs_unlink_path(struct nfs_lane *l, const char *key, struct err *err); // gone already: 0
 // Folders above the key that became empty go, up to the prefix.

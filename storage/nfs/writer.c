@@ -33,8 +33,7 @@ struct nfs_writer {
 struct write_lane {
   struct nfs_writer *writer;
   struct nfs_lane *nfs;
-  struct nfsfh *file; // valid while nfs->broken == opened_at
-  unsigned opened_at;
+  unsigned opened_at; // nfs->broken when its file was opened
   bool dirty;
   char *buffer; // for bodies that are not in memory
 };
@@ -84,7 +83,7 @@ static void settle(struct write_lane *l)
             "%s: the connection broke before the data was safe on the server; it must be written "
             "again",
             l->writer->what);
-  else if (nfs_finish(l->nfs, &call, nfs_fsync_async(l->nfs->nfs, l->file, nfs_done, &call),
+  else if (nfs_finish(l->nfs, &call, nfs_fsync_async(l->nfs->nfs, l->nfs->file, nfs_done, &call),
                       l->writer->what, &failure) == 0)
     return;
   doubt(l->writer, &failure);
@@ -93,11 +92,7 @@ static void settle(struct write_lane *l)
 static void lane_close(struct object_writer *base, void *arg)
 {
   struct write_lane *l = arg;
-  struct nfs_call call = {0};
   settle(l);
-  if (l->file && l->nfs->broken == l->opened_at)
-    nfs_wait(l->nfs, &call, nfs_close_async(l->nfs->nfs, l->file, nfs_done, &call), l->writer->what,
-             NULL);
   lane_set_remove(&((struct nfs_writer *)base)->lanes, l);
   nfs_lane_free(l->nfs);
   free(l->buffer);
@@ -106,16 +101,11 @@ static void lane_close(struct object_writer *base, void *arg)
 
 static int ensure_file(struct write_lane *l, struct err *err)
 {
-  struct nfs_call call = {0};
-  if (l->file && l->nfs->broken == l->opened_at)
+  if (l->nfs->file && l->nfs->broken == l->opened_at)
     return 0;
   settle(l); // what went before is in doubt
-  char *path cleanup_free = nfs_path(l->writer->partial, err);
-  if (!path || nfs_lane_connect(l->nfs, err) < 0 ||
-      nfs_finish(l->nfs, &call, nfs_open_async(l->nfs->nfs, path, O_WRONLY, nfs_done, &call),
-                 l->writer->what, err) < 0)
+  if (nfs_open_file(l->nfs, l->writer->partial, O_WRONLY, l->writer->what, err) < 0)
     return -1;
-  l->file = call.data;
   l->opened_at = l->nfs->broken;
   return 0;
 }
@@ -126,9 +116,10 @@ static int write_chunk(struct write_lane *l, const void *bytes, size_t length, u
   struct nfs_call call = {0};
   const char *what = l->writer->what;
   l->dirty = true;
-  if (nfs_finish(l->nfs, &call,
-                 nfs_pwrite_async(l->nfs->nfs, l->file, offset, length, bytes, nfs_done, &call),
-                 what, err) < 0)
+  if (nfs_finish(
+          l->nfs, &call,
+          nfs_pwrite_async(l->nfs->nfs, l->nfs->file, offset, length, bytes, nfs_done, &call), what,
+          err) < 0)
     return -1;
   if ((size_t)call.status == length)
     return 0;
@@ -206,26 +197,19 @@ static int check_new(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
 
 static int create_file(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
 {
-  struct nfs_call opening = {0}, sizing = {0}, closing = {0};
+  struct nfs_call sizing = {0};
   struct nfs_stat_64 st = {0};
   struct nfs_call looking = {.into = &st, .into_length = sizeof(st)};
-  char *path cleanup_free = nfs_path(w->partial, err);
-  if (!path || nfs_unlink_path(l, w->partial, err) < 0 || // of an earlier try
-      nfs_lane_connect(l, err) < 0 ||
-      nfs_finish(l, &opening,
-                 nfs_open2_async(l->nfs, path, O_CREAT | O_EXCL | O_WRONLY, NFS_FILE_MODE, nfs_done,
-                                 &opening),
-                 w->what, err) < 0)
+  if (nfs_unlink_path(l, w->partial, err) < 0 || // of an earlier try
+      nfs_open_file(l, w->partial, O_CREAT | O_EXCL | O_WRONLY, w->what, err) < 0 ||
+      nfs_finish(l, &sizing,
+                 nfs_ftruncate_async(l->nfs, l->file, w->base.size_bytes, nfs_done, &sizing),
+                 w->what, err) < 0 ||
+      nfs_finish(l, &looking, nfs_fstat64_async(l->nfs, l->file, nfs_done, &looking), w->what,
+                 err) < 0)
     return -1;
-  struct nfsfh *file = opening.data;
-  if (nfs_finish(l, &sizing,
-                 nfs_ftruncate_async(l->nfs, file, w->base.size_bytes, nfs_done, &sizing), w->what,
-                 err) < 0 ||
-      nfs_finish(l, &looking, nfs_fstat64_async(l->nfs, file, nfs_done, &looking), w->what, err) <
-          0)
-    return -1; // the file's struct goes with the context
   w->inode = st.nfs_ino;
-  return nfs_finish(l, &closing, nfs_close_async(l->nfs, file, nfs_done, &closing), w->what, err);
+  return nfs_close_file(l, w->what, err);
 }
 
 static int begin_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err)

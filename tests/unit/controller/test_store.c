@@ -221,7 +221,8 @@ static const struct {
     {"{apiVersion: v1, kind: Pod, metadata: {name: a}}", "not a kind that drover knows"},
     {"{apiVersion: v1, kind: Secret, metadata: {name: a}, data: {x: '%%%'}}", "is not base64"},
     {"{apiVersion: v1, kind: Secret, metadata: {name: a}, stringData: {x: 5}}", "must be a string"},
-    {"{apiVersion: v1, kind: Secret, metadata: {name: a}, immutable: true}", "immutable: not known"},
+    {"{apiVersion: v1, kind: Secret, metadata: {name: a}, immutable: true}",
+     "immutable: not known"},
     {"{apiVersion: v2, kind: Secret, metadata: {name: a}}", "is not v1"},
 };
 
