@@ -8,11 +8,11 @@
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
+#include "base/runtime_folder.h"
 #include "base/str.h"
 #include "providers/libvirt/build_internal.h"
 #include "providers/libvirt/host_internal.h"
 #include "providers/libvirt/image_internal.h"
-#include "providers/libvirt/private_dir_internal.h"
 #include "tests/unit/unit.h"
 
 static void test_endpoints(void **state)
@@ -277,8 +277,8 @@ static char *start_child(pid_t *ret, bool survive)
   *ret = fork();
   if (*ret == 0) {
     char *dir = NULL;
-    if (private_dir_new(&dir, NULL) != 0 ||
-        private_dir_write(dir, "key", 0600, "secret", 6, NULL) != 0 ||
+    if (runtime_folder_new(&dir, NULL) != 0 ||
+        runtime_folder_write(dir, "key", 0600, "secret", 6, NULL) != 0 ||
         write(pair[1], dir, strlen(dir) + 1) < 0)
       _exit(1);
     if (survive)
@@ -308,15 +308,15 @@ static void test_private_folders(void **state)
   assert_true(exists(left));
   cleanup_free char *used = start_child(&living, true);
   char *mine = NULL;
-  assert_ok(private_dir_new(&mine, &err), &err);
-  assert_ok(private_dir_write(mine, "key", 0600, "s", 1, &err), &err);
-  assert_int_equal(private_dir_write(mine, "key", 0600, "s", 1, &err), -1);
+  assert_ok(runtime_folder_new(&mine, &err), &err);
+  assert_ok(runtime_folder_write(mine, "key", 0600, "s", 1, &err), &err);
+  assert_int_equal(runtime_folder_write(mine, "key", 0600, "s", 1, &err), -1);
   assert_false(exists(left));
   assert_true(exists(used));
   assert_int_equal(stat(mine, &st), 0);
   assert_int_equal(st.st_mode & 0777, 0700);
   cleanup_free char *copy = str_dup(mine);
-  private_dir_remove(mine);
+  runtime_folder_remove(mine);
   assert_false(exists(copy));
   kill(living, SIGKILL);
   waitpid(living, NULL, 0);
