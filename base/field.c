@@ -143,17 +143,17 @@ static bool equal_strings(const struct field *f, const void *a, const void *b)
 }
 
 static const struct behaviour behaviours[] = {
-    [FIELD_STRING] = {0,               release_string,  copy_string,  equal_string },
-    [FIELD_BOOL] = {sizeof(bool),    NULL,            NULL,         NULL         },
-    [FIELD_INT] = {sizeof(int64_t), NULL,            NULL,         NULL         },
-    [FIELD_ENUM] = {sizeof(int),     NULL,            NULL,         NULL         },
-    [FIELD_DURATION] = {sizeof(int64_t), NULL,            NULL,         NULL         },
-    [FIELD_BYTES] = {sizeof(int64_t), NULL,            NULL,         NULL         },
-    [FIELD_OBJECT] = {0,               release_object,  copy_object,  equal_object },
-    [FIELD_POINTER] = {0,               release_pointer, copy_pointer, equal_pointer},
-    [FIELD_LIST] = {0,               release_list,    copy_list,    equal_list   },
-    [FIELD_STRINGS] = {0,               release_strings, copy_strings, equal_strings},
-    [FIELD_MAP] = {0,               release_strings, copy_strings, equal_strings},
+    [FIELD_STRING] = {0, release_string, copy_string, equal_string},
+    [FIELD_BOOL] = {sizeof(bool), NULL, NULL, NULL},
+    [FIELD_INT] = {sizeof(int64_t), NULL, NULL, NULL},
+    [FIELD_ENUM] = {sizeof(int), NULL, NULL, NULL},
+    [FIELD_DURATION] = {sizeof(int64_t), NULL, NULL, NULL},
+    [FIELD_BYTES] = {sizeof(int64_t), NULL, NULL, NULL},
+    [FIELD_OBJECT] = {0, release_object, copy_object, equal_object},
+    [FIELD_POINTER] = {0, release_pointer, copy_pointer, equal_pointer},
+    [FIELD_LIST] = {0, release_list, copy_list, equal_list},
+    [FIELD_STRINGS] = {0, release_strings, copy_strings, equal_strings},
+    [FIELD_MAP] = {0, release_strings, copy_strings, equal_strings},
 };
 
 void table_release(const struct table *t, void *object)

@@ -34,6 +34,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/cleanup.h"
 #include "base/err.h"
 
 enum field_type {
@@ -52,6 +53,9 @@ enum field_type {
 
 #define FIELD_DURATION_ABSENT (-1)
 #define FIELD_ITEM_BYTES      1024 // one string of STRINGS, one key or value of MAP
+#define FIELD_AMOUNT_BYTES    32   // DURATION and BYTES as text
+#define FIELD_DURATION_FORM   "^([0-9]+([.][0-9]+)?(h|m|s|ms))+$"
+#define FIELD_BYTES_FORM      "^[0-9]+([.][0-9]+)?(k|[KMGTP]i?)?$"
 
 struct strings {
   char **items;
@@ -71,12 +75,13 @@ struct field {
   enum field_type type;
   size_t offset;
   const struct table *table; // OBJECT, POINTER, LIST
-  const char *const *names;  // ENUM, STRINGS: accepted words, NULL-terminated
+  const char *const *names;  // ENUM, STRING, STRINGS: accepted words, NULL-terminated
   const char *fallback;      // default, as JSON text: "22", "\"Cold\"", "true"
   const char *pattern;       // STRING(S): POSIX extended and RE2 alike, with its own ^ and $
   // INT, BYTES: value; DURATION: ms; STRING: bytes; LIST, STRINGS, MAP: items. max 0 = no limits
   int64_t min, max;
   int64_t item_max; // STRINGS, MAP: bytes of one item; 0 = FIELD_ITEM_BYTES
+  int64_t absent;   // INT without a default: what it is when absent
   bool required;
   bool secret;      // STRING: never encoded by table_encode(), wiped when released
   const char *help; // explain text, one sentence, with the unit
@@ -101,6 +106,12 @@ struct table {
     .name = #type, .size = sizeof(type), .fields = (rows), .field_count = ARRAY_SIZE(rows)         \
   }
 
+#define TABLE_WITH_RULES(type, rows, its_rules)                                                    \
+  {                                                                                                \
+    .name = #type, .size = sizeof(type), .fields = (rows), .field_count = ARRAY_SIZE(rows),        \
+    .rules = (its_rules)                                                                           \
+  }
+
 // Fills *out, which is overwritten, from a JSON object; path is what messages begin with ("spec").
 // On an error *out is left released.
 int table_decode(const struct table *t, struct json_object *json, const char *path, void *out,
@@ -114,8 +125,9 @@ int table_decode_lenient(const struct table *t, struct json_object *json, const 
 int table_decode_text(const struct table *t, const char *text, const char *path, void *out,
                       struct err *err);
 // Absent values (NULL, absent durations, empty lists and objects) are left out, and so are false, 0
-// and names[0] of an enum unless the field is required or has a default: what comes out decodes to
-// an equal object. The caller owns the result (json_object_put). NULL: no memory.
+// (or what `absent` says) and names[0] of an enum unless the field is required or has a default:
+// what comes out decodes to an equal object. The caller owns the result (json_object_put). NULL: no
+// memory.
 struct json_object *table_encode(const struct table *t, const void *in);
 // As decoding {} would, without required. *out is overwritten.
 void table_defaults(const struct table *t, void *out);

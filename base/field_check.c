@@ -56,6 +56,11 @@ static bool matches(const char *pattern, const char *text)
   return match;
 }
 
+bool field_check_form(const char *text, const char *form)
+{
+  return strlen(text) <= FIELD_AMOUNT_BYTES && matches(form, text);
+}
+
 int field_check_string(const struct field *f, const char *text, int64_t max,
                        const struct spot *spot, struct err *err)
 {
@@ -87,8 +92,8 @@ int field_check_number(const struct field *f, int64_t value, const struct spot *
   if (!f->max || (value >= f->min && value <= f->max))
     return 0;
   char b[3][48];
-  return spot_err(spot, err, "%s is not between %s and %s", number_text(f, value, b[0]),
-                  number_text(f, f->min, b[1]), number_text(f, f->max, b[2]));
+  return spot_err(spot, err, "must be between %s and %s, not %s", number_text(f, f->min, b[1]),
+                  number_text(f, f->max, b[2]), number_text(f, value, b[0]));
 }
 
 int field_check_count(const struct field *f, size_t count, const struct spot *spot, struct err *err)
@@ -106,12 +111,13 @@ int field_check_word(const struct field *f, const char *text, int *ret_index,
 {
   struct buf words CLEANUP(buf_release) = BUF_INIT(ERR_MESSAGE_MAX / 2);
   for (int i = 0; f->names[i]; i++) {
+    if (str_empty(f->names[i])) // what the program calls "not said" is no word
+      continue;
     if (strcmp(f->names[i], text) == 0) {
       *ret_index = i;
       return 0;
     }
-    if (*f->names[i])
-      buf_printf(&words, "%s%s", words.length ? ", " : "", f->names[i]);
+    buf_printf(&words, "%s%s", words.length ? ", " : "", f->names[i]);
   }
   return spot_err(spot, err, "'%.*s' is not one of %s", SHOWN_MAX, text, buf_str(&words));
 }

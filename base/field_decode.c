@@ -53,10 +53,29 @@ static const char *text_of(const struct reading *r)
   return text;
 }
 
+static int64_t text_max(const struct field *f)
+{
+  if (f->type == FIELD_STRING)
+    return f->max;
+  return f->item_max ? f->item_max : FIELD_ITEM_BYTES;
+}
+
+// A string, one item of STRINGS or one value of MAP, checked; NULL: err is set.
+static const char *checked_text(const struct reading *r)
+{
+  int index;
+  const char *text = text_of(r);
+  if (!text || r->lenient)
+    return text;
+  if (r->field->names && field_check_word(r->field, text, &index, r->spot, r->err))
+    return NULL;
+  return field_check_string(r->field, text, text_max(r->field), r->spot, r->err) ? NULL : text;
+}
+
 static int decode_string(const struct reading *r)
 {
-  const char *text = text_of(r);
-  if (!text || (!r->lenient && field_check_string(r->field, text, r->field->max, r->spot, r->err)))
+  const char *text = checked_text(r);
+  if (!text)
     return -1;
   char *copy = strdup(text);
   *(char **)r->at = copy;
@@ -98,7 +117,7 @@ static int decode_duration(const struct reading *r)
   int64_t ms;
   if (!text)
     return -1;
-  if (!str_duration(text, &ms))
+  if (!field_check_form(text, FIELD_DURATION_FORM) || !str_duration(text, &ms))
     return spot_err(r->spot, r->err, "'%.40s' is not a duration such as 90s, 5m or 1h30m", text);
   return finish_number(r, ms);
 }
@@ -117,7 +136,7 @@ static int decode_bytes(const struct reading *r)
   const char *text = text_of(r);
   if (!text)
     return -1;
-  if (!str_bytes(text, &bytes))
+  if (!field_check_form(text, FIELD_BYTES_FORM) || !str_bytes(text, &bytes))
     return spot_err(r->spot, r->err, "'%.40s' is not a number of bytes such as 4096, 200M or 2Gi",
                     text);
   return finish_number(r, bytes);
@@ -166,25 +185,6 @@ static int decode_list(const struct reading *r)
   return 0;
 }
 
-static int64_t item_max(const struct field *f)
-{
-  return f->item_max ? f->item_max : FIELD_ITEM_BYTES;
-}
-
-// One item of STRINGS or one value of MAP; NULL: err is set.
-static const char *item_text(const struct reading *r)
-{
-  int index;
-  const char *text = text_of(r);
-  if (!text)
-    return NULL;
-  if (r->field->names && field_check_word(r->field, text, &index, r->spot, r->err))
-    return NULL;
-  if (!r->lenient && field_check_string(r->field, text, item_max(r->field), r->spot, r->err))
-    return NULL;
-  return text;
-}
-
 static int decode_strings(const struct reading *r)
 {
   if (check_array(r))
@@ -195,7 +195,7 @@ static int decode_strings(const struct reading *r)
     struct reading item = *r;
     item.json = json_object_array_get_idx(r->json, i);
     item.spot = &spot;
-    const char *text = item_text(&item);
+    const char *text = checked_text(&item);
     if (!text)
       return -1;
     if (strings_add(r->at, text))
@@ -217,10 +217,10 @@ static int decode_map(const struct reading *r)
     struct reading item = *r;
     item.json = value;
     item.spot = &spot;
-    if (!r->lenient && strlen(key) > (size_t)item_max(r->field))
+    if (!r->lenient && strlen(key) > (size_t)text_max(r->field))
       return spot_err(r->spot, r->err, "has a key of %zu bytes, over the limit of %lld",
-                      strlen(key), (long long)item_max(r->field));
-    const char *text = item_text(&item);
+                      strlen(key), (long long)text_max(r->field));
+    const char *text = checked_text(&item);
     if (!text)
       return -1;
     if (strings_map_set(r->at, key, text))
@@ -244,6 +244,8 @@ static void set_absent(const struct field *f, void *at)
 {
   if (f->type == FIELD_DURATION)
     *(int64_t *)at = FIELD_DURATION_ABSENT;
+  if (f->type == FIELD_INT)
+    *(int64_t *)at = f->absent;
   if (f->type == FIELD_OBJECT)
     table_defaults(f->table, at);
   if (!f->fallback)

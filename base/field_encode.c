@@ -33,7 +33,7 @@ static struct json_object *encode_bool(const struct field *f, const void *at, bo
 static struct json_object *encode_int(const struct field *f, const void *at, bool *failed)
 {
   int64_t value = *(const int64_t *)at;
-  return is_said(f, value == 0) ? made(json_object_new_int64(value), failed) : NULL;
+  return is_said(f, value == f->absent) ? made(json_object_new_int64(value), failed) : NULL;
 }
 
 static struct json_object *encode_enum(const struct field *f, const void *at, bool *failed)

@@ -31,6 +31,8 @@ int spot_err(const struct spot *spot, struct err *err, const char *format, ...)
 // field_check.c: is a value that has the right type one that the field allows?
 int field_check_string(const struct field *f, const char *text, int64_t max,
                        const struct spot *spot, struct err *err);
+// Has text this form, and is it of a length that is worth reading?
+bool field_check_form(const char *text, const char *form);
 int field_check_number(const struct field *f, int64_t value, const struct spot *spot,
                        struct err *err);
 int field_check_count(const struct field *f, size_t count, const struct spot *spot,

@@ -171,12 +171,7 @@ char *str_duration_text(int64_t ms, char b[48])
   static const struct {
     const char *name;
     int64_t ms;
-  } parts[] = {
-      {"h",  3600000},
-      {"m",  60000  },
-      {"s",  1000   },
-      {"ms", 1      }
-  };
+  } parts[] = {{"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
   size_t n = 0;
   for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
     if (ms / parts[i].ms > 0)

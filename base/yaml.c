@@ -63,9 +63,9 @@ static const struct {
   const char *words[10];
   int value; // 1, 0, or -1 for null
 } plain_words[] = {
-    {{"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"},    1 },
-    {{"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"}, 0 },
-    {{"", "~", "null", "Null", "NULL"},                                  -1},
+    {{"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"}, 1},
+    {{"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"}, 0},
+    {{"", "~", "null", "Null", "NULL"}, -1},
 };
 
 static bool plain_word(const char *text, struct json_object **ret)

@@ -32,3 +32,8 @@ int yaml_next(struct yaml_reader *r, struct json_object **ret, int *ret_line, st
 
 // The one document of a text; nothing, or more than one, is ERR_INVALID.
 struct json_object *yaml_parse(const char *text, size_t length, struct err *err);
+
+struct buf;
+// The other way, in yaml_write.c: block style, as kubectl prints it; strings that would be read as
+// something else are quoted.
+int yaml_write(struct json_object *json, struct buf *to, struct err *err);

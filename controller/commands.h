@@ -7,6 +7,7 @@
 
 enum { EXIT_DONE = 0, EXIT_NOT_SO = 1, EXIT_WRONG_USE = 2, EXIT_FAILED = 3 };
 
+int cmd_controller(int argc, char **argv);
 int cmd_copy(int argc, char **argv);
 int cmd_digest(int argc, char **argv);
 int cmd_verify(int argc, char **argv);

@@ -14,6 +14,7 @@ static const struct {
   const char *name, *help;
   int (*run)(int argc, char **argv);
 } commands[] = {
+    {"controller", "runs the operator on a Kubernetes cluster", cmd_controller},
     {"copy", "copies one disk from any end to any end", cmd_copy},
     {"digest", "prints the content digest of a disk", cmd_digest},
     {"verify", "compares what guests see of two disks", cmd_verify},

@@ -242,8 +242,7 @@ static void merge_manifest(struct sqlite_row *row, struct json_object *now)
 }
 
 static int create_object(struct store_sqlite *s, struct sqlite_write *w,
-                         const struct object_key *key, struct json_object *applied,
-                         struct err *err)
+                         const struct object_key *key, struct json_object *applied, struct err *err)
 {
   struct sqlite_row row CLEANUP(sqlite_row_release) = {0};
   if (sqlite_row_init(&row, key, err) != 0)

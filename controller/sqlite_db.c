@@ -13,18 +13,18 @@ static const struct {
   enum err_kind kind;
   const char *hint;
 } code_kinds[] = {
-    {SQLITE_BUSY,     ERR_BUSY,      "another process holds it"                                    },
-    {SQLITE_LOCKED,   ERR_BUSY,      "another process holds it"                                    },
-    {SQLITE_FULL,     ERR_NO_SPACE,  "the file system is full"                                     },
-    {SQLITE_READONLY, ERR_DENIED,    "it may not be written"                                       },
-    {SQLITE_CANTOPEN, ERR_DENIED,    "it cannot be opened"                                         },
-    {SQLITE_PERM,     ERR_DENIED,    "it cannot be opened"                                         },
-    {SQLITE_AUTH,     ERR_DENIED,    "it cannot be opened"                                         },
-    {SQLITE_CORRUPT,  ERR_CORRUPT,   "the file is damaged; restore it from a copy, or move it away"},
-    {SQLITE_NOTADB,   ERR_CORRUPT,   "it is not an SQLite file"                                    },
-    {SQLITE_TOOBIG,   ERR_LIMIT,     "an object is too large"                                      },
-    {SQLITE_NOMEM,    ERR_NO_MEMORY, "no memory"                                                   },
-    {SQLITE_IOERR,    ERR_IO,        "reading or writing failed"                                   },
+    {SQLITE_BUSY, ERR_BUSY, "another process holds it"},
+    {SQLITE_LOCKED, ERR_BUSY, "another process holds it"},
+    {SQLITE_FULL, ERR_NO_SPACE, "the file system is full"},
+    {SQLITE_READONLY, ERR_DENIED, "it may not be written"},
+    {SQLITE_CANTOPEN, ERR_DENIED, "it cannot be opened"},
+    {SQLITE_PERM, ERR_DENIED, "it cannot be opened"},
+    {SQLITE_AUTH, ERR_DENIED, "it cannot be opened"},
+    {SQLITE_CORRUPT, ERR_CORRUPT, "the file is damaged; restore it from a copy, or move it away"},
+    {SQLITE_NOTADB, ERR_CORRUPT, "it is not an SQLite file"},
+    {SQLITE_TOOBIG, ERR_LIMIT, "an object is too large"},
+    {SQLITE_NOMEM, ERR_NO_MEMORY, "no memory"},
+    {SQLITE_IOERR, ERR_IO, "reading or writing failed"},
 };
 
 int sqlite_err(struct sqlite_db *db, int code, struct err *err)
@@ -40,12 +40,8 @@ int sqlite_err(struct sqlite_db *db, int code, struct err *err)
 // Synchronous FULL: a commit that was acknowledged survives a power cut. Secure delete: what a
 // Secret held is overwritten, not only unlinked.
 static const char *const pragmas[] = {
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",
-    "PRAGMA secure_delete = ON",
-    "PRAGMA foreign_keys = ON",
-    "PRAGMA trusted_schema = OFF",
-    "PRAGMA wal_autocheckpoint = 500",
+    "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL",   "PRAGMA secure_delete = ON",
+    "PRAGMA foreign_keys = ON",  "PRAGMA trusted_schema = OFF", "PRAGMA wal_autocheckpoint = 500",
 };
 
 int sqlite_db_open(struct sqlite_db *db, const char *path, bool query_only, struct err *err)

@@ -7,12 +7,12 @@
 #include "base/log.h"
 #include "controller/store_sqlite_internal.h"
 
-#define EVENTS_KEPT        1000
-#define EVENTS_BURST       500
-#define EVENTS_PER_SECOND  25
-#define EVENT_MESSAGE_MAX  1024 // as the API server allows
-#define TEXT_(value)       #value
-#define TEXT(value)        TEXT_(value)
+#define EVENTS_KEPT       1000
+#define EVENTS_BURST      500
+#define EVENTS_PER_SECOND 25
+#define EVENT_MESSAGE_MAX 1024 // as the API server allows
+#define TEXT_(value)      #value
+#define TEXT(value)       TEXT_(value)
 
 // Guarded by db.mutex. False: this one is dropped.
 static bool take_token(struct store_sqlite *s)
@@ -59,11 +59,11 @@ static int add_event(struct sqlite_db *db, const struct event_row *e, struct err
                        ARG_TEXT(e->reason), ARG_TEXT(e->message), ARG_INT(e->now_ms)),
                   err) != 0)
     return -1;
-  return sqlite_exec(db,
-                     "DELETE FROM events WHERE id NOT IN"
-                     " (SELECT id FROM events ORDER BY last_ms DESC, id DESC LIMIT " TEXT(
-                         EVENTS_KEPT) ")",
-                     NO_ARGS, err);
+  return sqlite_exec(
+      db,
+      "DELETE FROM events WHERE id NOT IN"
+      " (SELECT id FROM events ORDER BY last_ms DESC, id DESC LIMIT " TEXT(EVENTS_KEPT) ")",
+      NO_ARGS, err);
 }
 
 static int record(struct store_sqlite *s, const struct event_row *e, struct err *err)
@@ -105,12 +105,12 @@ int store_sqlite_events(struct object_store *store, const struct object_key *key
   struct store_sqlite *s = (struct store_sqlite *)store;
   LOCK_FOR_SCOPE(&s->db.mutex);
   struct sqlite_query q CLEANUP(sqlite_close_query) = {0};
-  if (sqlite_open_query(&q, &s->db,
-                        "SELECT type, reason, message, count, first_ms, last_ms FROM events"
-                        " WHERE kind = ? AND ns = ? AND name = ? ORDER BY last_ms, id",
-                        ARGS(ARG_TEXT(object_kind_info(key->kind)->kind), ARG_TEXT(key->ns),
-                             ARG_TEXT(key->name)),
-                        err) != 0)
+  if (sqlite_open_query(
+          &q, &s->db,
+          "SELECT type, reason, message, count, first_ms, last_ms FROM events"
+          " WHERE kind = ? AND ns = ? AND name = ? ORDER BY last_ms, id",
+          ARGS(ARG_TEXT(object_kind_info(key->kind)->kind), ARG_TEXT(key->ns), ARG_TEXT(key->name)),
+          err) != 0)
     return -1;
   int more;
   while ((more = sqlite_next(&q, err)) == 1) {

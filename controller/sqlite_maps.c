@@ -20,19 +20,19 @@ static const struct map_part {
   bool base64;
   bool of_metadata;
 } parts[] = {
-    {"Secret",    "data",       true,  false},
-    {"Secret",    "stringData", false, false}, // after data: it wins, as in Kubernetes
-    {"ConfigMap", "binaryData", true,  false},
-    {"ConfigMap", "data",       false, false},
-    {"Namespace", "labels",     false, true },
+    {"Secret", "data", true, false},
+    {"Secret", "stringData", false, false}, // after data: it wins, as in Kubernetes
+    {"ConfigMap", "binaryData", true, false},
+    {"ConfigMap", "data", false, false},
+    {"Namespace", "labels", false, true},
 };
 
 static const struct {
   const char *kind, *known; // members that a manifest may have, each between spaces
 } shapes[] = {
-    {"Secret",    " apiVersion kind metadata type data stringData "},
-    {"ConfigMap", " apiVersion kind metadata data binaryData "     },
-    {"Namespace", " apiVersion kind metadata spec "                },
+    {"Secret", " apiVersion kind metadata type data stringData "},
+    {"ConfigMap", " apiVersion kind metadata data binaryData "},
+    {"Namespace", " apiVersion kind metadata spec "},
 };
 
 static const char *known_members(const char *kind)
@@ -56,7 +56,8 @@ static int check_members(struct json_object *json, const char *kind, const char 
     (void)value;
     cleanup_free char *word = str_printf(" %s ", member);
     if (!word || !strstr(known_members(kind), word))
-      return err_set(err, ERR_INVALID, "%s '%s': %s: not known to 'drover run'", kind, name, member);
+      return err_set(err, ERR_INVALID, "%s '%s': %s: not known to 'drover run'", kind, name,
+                     member);
   }
   const char *api_version = object_string(json, "apiVersion", NULL);
   if (!str_eq(api_version, "v1"))
@@ -215,9 +216,9 @@ int sqlite_apply_map(struct store_sqlite *s, struct json_object *json, const cha
   int found = read_map(s, ret->kind, ns, name, &before, err);
   if (found < 0)
     return -1;
-  ret->what = !found                   ? APPLIED_CREATED
+  ret->what = !found                     ? APPLIED_CREATED
               : same_maps(&now, &before) ? APPLIED_UNCHANGED
-                                       : APPLIED_CONFIGURED;
+                                         : APPLIED_CONFIGURED;
   if (ret->what == APPLIED_UNCHANGED)
     return 0;
   return write_map(s, ret->kind, ns, name, &now, err) == 0 ? sqlite_write_commit(&w, err) : -1;
@@ -292,13 +293,11 @@ int sqlite_namespace_labels(struct object_store *store, const char *ns, struct s
     if (read_map(s, "Namespace", "", ns, &m, err) < 0)
       return -1;
   }
-  struct secret_item *own = item_for(&m, own_name, err);
-  if (!own || secret_set_string(&own->value, ns) != 0)
+  int rc = 0;
+  for (size_t i = 0; rc == 0 && i < m.count; i++)
+    rc = strings_map_set(&labels, m.items[i].key, secret_reveal(&m.items[i].value));
+  if (rc != 0 || strings_map_set(&labels, own_name, ns) != 0)
     return err_set(err, ERR_NO_MEMORY, "no memory for labels");
-  for (size_t i = 0; i < m.count; i++)
-    if (strings_add(&labels, m.items[i].key) != 0 ||
-        strings_add(&labels, secret_reveal(&m.items[i].value)) != 0)
-      return err_set(err, ERR_NO_MEMORY, "no memory for labels");
   *ret = labels;
   labels = (struct strings){0};
   return 0;

@@ -17,12 +17,12 @@ static const struct {
   size_t offset;
   bool array;
 } json_columns[] = {
-    {offsetof(struct sqlite_row, labels),      false},
+    {offsetof(struct sqlite_row, labels), false},
     {offsetof(struct sqlite_row, annotations), false},
-    {offsetof(struct sqlite_row, finalizers),  true },
-    {offsetof(struct sqlite_row, spec),        false},
-    {offsetof(struct sqlite_row, status),      false},
-    {offsetof(struct sqlite_row, applied),     false},
+    {offsetof(struct sqlite_row, finalizers), true},
+    {offsetof(struct sqlite_row, spec), false},
+    {offsetof(struct sqlite_row, status), false},
+    {offsetof(struct sqlite_row, applied), false},
 };
 
 static struct json_object **json_column(struct sqlite_row *row, size_t i)
@@ -43,7 +43,8 @@ int sqlite_row_init(struct sqlite_row *row, const struct object_key *key, struct
   sqlite_new_uid(row->uid);
   clock_rfc3339(clock_wall_ms(), row->created);
   for (size_t i = 0; i < ARRAY_SIZE(json_columns); i++) {
-    *json_column(row, i) = json_columns[i].array ? json_object_new_array() : json_object_new_object();
+    *json_column(row, i) =
+        json_columns[i].array ? json_object_new_array() : json_object_new_object();
     if (!*json_column(row, i))
       return err_set(err, ERR_NO_MEMORY, "no memory for an object");
   }
@@ -112,15 +113,16 @@ static int bury(struct sqlite_db *db, const struct sqlite_row *row, struct err *
     return -1;
   if (sqlite_exec(db, "DELETE FROM events WHERE uid = ?", ARGS(ARG_TEXT(row->uid)), err) != 0)
     return -1;
-  return sqlite_exec(db, "INSERT INTO tombstones VALUES (?, ?, ?, ?)",
-                     ARGS(ARG_INT(row->version), ARG_TEXT(kind), ARG_TEXT(row->key.ns),
-                          ARG_TEXT(row->key.name)),
-                     err);
+  return sqlite_exec(
+      db, "INSERT INTO tombstones VALUES (?, ?, ?, ?)",
+      ARGS(ARG_INT(row->version), ARG_TEXT(kind), ARG_TEXT(row->key.ns), ARG_TEXT(row->key.name)),
+      err);
 }
 
 static const char *text_of(struct json_object *json)
 {
-  return json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+  return json_object_to_json_string_ext(json,
+                                        JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 }
 
 int sqlite_row_write(struct sqlite_db *db, struct sqlite_row *row, struct err *err)
@@ -133,16 +135,16 @@ int sqlite_row_write(struct sqlite_db *db, struct sqlite_row *row, struct err *e
   for (size_t i = 0; i < ARRAY_SIZE(json_columns); i++)
     if (!(columns[i] = text_of(*json_column(row, i))))
       return err_set(err, ERR_NO_MEMORY, "no memory for an object");
-  return sqlite_exec(
-      db,
-      "INSERT OR REPLACE INTO objects (" COLUMNS ", kind, ns, name)"
-      " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-      ARGS(ARG_TEXT(row->uid), ARG_INT(row->version), ARG_INT(row->generation),
-           ARG_TEXT(row->created), ARG_TEXT(row->deleted), ARG_TEXT(columns[0]),
-           ARG_TEXT(columns[1]), ARG_TEXT(columns[2]), ARG_TEXT(columns[3]), ARG_TEXT(columns[4]),
-           ARG_TEXT(columns[5]), ARG_TEXT(object_kind_info(row->key.kind)->kind),
-           ARG_TEXT(row->key.ns), ARG_TEXT(row->key.name)),
-      err);
+  return sqlite_exec(db,
+                     "INSERT OR REPLACE INTO objects (" COLUMNS ", kind, ns, name)"
+                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                     ARGS(ARG_TEXT(row->uid), ARG_INT(row->version), ARG_INT(row->generation),
+                          ARG_TEXT(row->created), ARG_TEXT(row->deleted), ARG_TEXT(columns[0]),
+                          ARG_TEXT(columns[1]), ARG_TEXT(columns[2]), ARG_TEXT(columns[3]),
+                          ARG_TEXT(columns[4]), ARG_TEXT(columns[5]),
+                          ARG_TEXT(object_kind_info(row->key.kind)->kind), ARG_TEXT(row->key.ns),
+                          ARG_TEXT(row->key.name)),
+                     err);
 }
 
 // ---- as a whole object ------------------------------------------------------------------------

@@ -60,8 +60,8 @@ static int read_change(struct sqlite_query *q, struct change *ret)
 }
 
 // Up to SCAN_BATCH changes beyond *seen, which moves on; -1: error.
-static int read_changes(struct store_sqlite *s, int64_t *seen, struct change *ret,
-                        size_t *ret_rows, struct err *err)
+static int read_changes(struct store_sqlite *s, int64_t *seen, struct change *ret, size_t *ret_rows,
+                        struct err *err)
 {
   LOCK_FOR_SCOPE(&s->db.mutex);
   struct sqlite_query q CLEANUP(sqlite_close_query) = {0};

@@ -237,8 +237,7 @@ static int open_file(struct store_sqlite *s, struct err *err)
                                      "--state names another",
                                      s->path)
                            : err_errno(err, errno, "state file %s", s->path);
-  if (run &&
-      (sqlite_create_file(s->path, err) != 0 || sqlite_lock(s->path, &s->lock_fd, err) != 0))
+  if (run && (sqlite_create_file(s->path, err) != 0 || sqlite_lock(s->path, &s->lock_fd, err) != 0))
     return -1;
   if (sqlite_db_open(&s->db, s->path, s->mode == STORE_READ, err) != 0)
     return -1;

@@ -25,8 +25,8 @@ struct store_sqlite {
 };
 
 // ---- sqlite_file.c: the file, its lock, its schema
-int sqlite_create_file(const char *path, struct err *err);         // there afterwards, mode 0600
-int sqlite_lock(const char *path, int *ret_fd, struct err *err);   // ERR_BUSY names the holder
+int sqlite_create_file(const char *path, struct err *err);       // there afterwards, mode 0600
+int sqlite_lock(const char *path, int *ret_fd, struct err *err); // ERR_BUSY names the holder
 int sqlite_schema(struct sqlite_db *db, bool write, struct err *err);
 void sqlite_new_uid(char ret[40]); // a random UUID
 
@@ -35,7 +35,7 @@ struct sqlite_row {
   struct object_key key;
   char uid[40];
   int64_t version, generation;
-  char created[32], deleted[32]; // deleted "" = not being deleted
+  char created[32], deleted[32];                         // deleted "" = not being deleted
   struct json_object *labels, *annotations, *finalizers; // never NULL
   struct json_object *spec, *status;                     // never NULL
   struct json_object *applied; // {spec, labels, annotations} of the last manifest
@@ -52,12 +52,13 @@ int sqlite_row_read(struct sqlite_db *db, const struct object_key *key, struct s
 // Inside a write. Gives the row its next version. A row that is being deleted and has no finalizer
 // left is removed instead.
 int sqlite_row_write(struct sqlite_db *db, struct sqlite_row *row, struct err *err);
-struct json_object *sqlite_row_json(const struct sqlite_row *row); // a whole object; NULL: no memory
+struct json_object *
+sqlite_row_json(const struct sqlite_row *row); // a whole object; NULL: no memory
 int sqlite_next_version(struct sqlite_db *db, int64_t *ret, struct err *err);
 
 // ---- sqlite_watch.c
-int sqlite_watch_start(struct object_store *s, struct loop *loop, const struct object_events *events,
-                       struct err *err);
+int sqlite_watch_start(struct object_store *s, struct loop *loop,
+                       const struct object_events *events, struct err *err);
 void sqlite_watch_stop(struct object_store *s);
 void sqlite_watch_poke(struct store_sqlite *s); // this process has written something
 

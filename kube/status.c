@@ -15,25 +15,25 @@ static const struct {
   const char *reason;
   enum err_kind kind;
 } reasons[] = {
-    {"Unauthorized",          ERR_AUTH       },
-    {"Forbidden",             ERR_DENIED     },
-    {"NotFound",              ERR_NOT_FOUND  },
-    {"AlreadyExists",         ERR_EXISTS     },
-    {"Conflict",              ERR_CONFLICT   },
-    {"Gone",                  ERR_CONFLICT   },
-    {"Expired",               ERR_CONFLICT   },
-    {"Invalid",               ERR_INVALID    },
-    {"BadRequest",            ERR_INVALID    },
-    {"MethodNotAllowed",      ERR_UNSUPPORTED},
-    {"NotAcceptable",         ERR_UNSUPPORTED},
-    {"UnsupportedMediaType",  ERR_UNSUPPORTED},
-    {"RequestEntityTooLarge", ERR_LIMIT      },
-    {"ServerTimeout",         ERR_TIMEOUT    },
-    {"Timeout",               ERR_TIMEOUT    },
-    {"TooManyRequests",       ERR_THROTTLED  },
-    {"ServiceUnavailable",    ERR_THROTTLED  },
-    {"InternalError",         ERR_PROTOCOL   },
-    {"StoreReadError",        ERR_PROTOCOL   },
+    {"Unauthorized", ERR_AUTH},
+    {"Forbidden", ERR_DENIED},
+    {"NotFound", ERR_NOT_FOUND},
+    {"AlreadyExists", ERR_EXISTS},
+    {"Conflict", ERR_CONFLICT},
+    {"Gone", ERR_CONFLICT},
+    {"Expired", ERR_CONFLICT},
+    {"Invalid", ERR_INVALID},
+    {"BadRequest", ERR_INVALID},
+    {"MethodNotAllowed", ERR_UNSUPPORTED},
+    {"NotAcceptable", ERR_UNSUPPORTED},
+    {"UnsupportedMediaType", ERR_UNSUPPORTED},
+    {"RequestEntityTooLarge", ERR_LIMIT},
+    {"ServerTimeout", ERR_TIMEOUT},
+    {"Timeout", ERR_TIMEOUT},
+    {"TooManyRequests", ERR_THROTTLED},
+    {"ServiceUnavailable", ERR_THROTTLED},
+    {"InternalError", ERR_PROTOCOL},
+    {"StoreReadError", ERR_PROTOCOL},
 };
 
 // A 404 that is no Status says that the whole API is missing, which must not be taken for the end
@@ -42,19 +42,10 @@ static const struct {
   long status;
   enum err_kind kind;
 } statuses[] = {
-    {400, ERR_INVALID    },
-    {401, ERR_AUTH       },
-    {403, ERR_DENIED     },
-    {404, ERR_PROTOCOL   },
-    {405, ERR_UNSUPPORTED},
-    {409, ERR_CONFLICT   },
-    {410, ERR_CONFLICT   },
-    {413, ERR_LIMIT      },
-    {415, ERR_UNSUPPORTED},
-    {422, ERR_INVALID    },
-    {429, ERR_THROTTLED  },
-    {503, ERR_THROTTLED  },
-    {504, ERR_TIMEOUT    },
+    {400, ERR_INVALID},     {401, ERR_AUTH},     {403, ERR_DENIED},    {404, ERR_PROTOCOL},
+    {405, ERR_UNSUPPORTED}, {409, ERR_CONFLICT}, {410, ERR_CONFLICT},  {413, ERR_LIMIT},
+    {415, ERR_UNSUPPORTED}, {422, ERR_INVALID},  {429, ERR_THROTTLED}, {503, ERR_THROTTLED},
+    {504, ERR_TIMEOUT},
 };
 
 static enum err_kind kind_of(long http_status, const char *reason)

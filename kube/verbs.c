@@ -66,7 +66,8 @@ int kube_list(struct kube *k, const struct kube_resource *r, const struct kube_l
     add_query(&query, "resourceVersion", q->version);
   if (!buf_ok(&query))
     return err_set(err, ERR_LIMIT, "list of %s: selectors are too long", r->plural);
-  struct kube_call call = {.method = "GET", .resource = r, .ns = q->ns, .query = buf_str(&query)};
+  struct kube_call call = {
+      .method = "GET", .resource = r, .ns = q->ns, .query = buf_str(&query), .cancel = q->cancel};
   struct json_object *list cleanup_object = NULL;
   long status;
   if (kube_perform(k, &call, &list, &status, err) != 0) {
@@ -127,9 +128,9 @@ int kube_update_status(struct kube *k, const struct kube_resource *r, struct jso
 static const struct {
   const char *content_type, *query;
 } patch_types[] = {
-    [KUBE_PATCH_MERGE] = {"application/merge-patch+json", MANAGER_QUERY              },
-    [KUBE_PATCH_JSON] = {"application/json-patch+json",  MANAGER_QUERY              },
-    [KUBE_PATCH_APPLY] = {"application/apply-patch+yaml", MANAGER_QUERY              },
+    [KUBE_PATCH_MERGE] = {"application/merge-patch+json", MANAGER_QUERY},
+    [KUBE_PATCH_JSON] = {"application/json-patch+json", MANAGER_QUERY},
+    [KUBE_PATCH_APPLY] = {"application/apply-patch+yaml", MANAGER_QUERY},
     [KUBE_PATCH_APPLY_FORCE] = {"application/apply-patch+yaml", MANAGER_QUERY "&force=true"},
 };
 

@@ -69,22 +69,22 @@ static const struct status_row {
   enum err_kind kind;
   const char *sentence;
 } status_rows[] = {
-    {300, 399, ERR_INVALID,   "the server sends us to another address, which is not followed"},
-    {401, 401, ERR_AUTH,      "the server refuses the credentials"                           },
-    {403, 403, ERR_DENIED,    "the server does not allow it"                                 },
-    {404, 404, ERR_NOT_FOUND, "not found"                                                    },
-    {410, 410, ERR_NOT_FOUND, "gone"                                                         },
-    {408, 408, ERR_TIMEOUT,   "the server gave up waiting"                                   },
-    {409, 409, ERR_CONFLICT,  "conflict"                                                     },
-    {412, 412, ERR_CONFLICT,  "a precondition does not hold"                                 },
-    {413, 413, ERR_NO_SPACE,  "too large for the server"                                     },
-    {423, 423, ERR_BUSY,      "locked"                                                       },
-    {429, 429, ERR_THROTTLED, "the server asks us to slow down"                              },
-    {503, 503, ERR_THROTTLED, "the server is not available or asks us to slow down"          },
-    {507, 507, ERR_NO_SPACE,  "no space left on the server"                                  },
-    {400, 499, ERR_INVALID,   "the server refuses the request"                               },
-    {500, 599, ERR_PROTOCOL,  "the server failed"                                            },
-    {0,   999, ERR_PROTOCOL,  "the answer makes no sense"                                    },
+    {300, 399, ERR_INVALID, "the server sends us to another address, which is not followed"},
+    {401, 401, ERR_AUTH, "the server refuses the credentials"},
+    {403, 403, ERR_DENIED, "the server does not allow it"},
+    {404, 404, ERR_NOT_FOUND, "not found"},
+    {410, 410, ERR_NOT_FOUND, "gone"},
+    {408, 408, ERR_TIMEOUT, "the server gave up waiting"},
+    {409, 409, ERR_CONFLICT, "conflict"},
+    {412, 412, ERR_CONFLICT, "a precondition does not hold"},
+    {413, 413, ERR_NO_SPACE, "too large for the server"},
+    {423, 423, ERR_BUSY, "locked"},
+    {429, 429, ERR_THROTTLED, "the server asks us to slow down"},
+    {503, 503, ERR_THROTTLED, "the server is not available or asks us to slow down"},
+    {507, 507, ERR_NO_SPACE, "no space left on the server"},
+    {400, 499, ERR_INVALID, "the server refuses the request"},
+    {500, 599, ERR_PROTOCOL, "the server failed"},
+    {0, 999, ERR_PROTOCOL, "the answer makes no sense"},
 };
 
 int http_status_error(const struct http_response *r, const char *what, struct err *err)

@@ -73,7 +73,7 @@ void job_release(struct job *job)
   free(job->disks);
 }
 
-// ---- arguments ------------------------------------------------------------------------------
+// ---- arguments ---------------------------------------------------------------------------------
 
 // What a wrapper passes: NULL and 0 where a verb has no such argument.
 struct call {
@@ -167,7 +167,7 @@ OUT_RELEASE(release_reach, reach_release, reach)
 OUT_RELEASE(release_owned, owned_release, owned)
 OUT_RELEASE(release_made, vm_made_release, made)
 
-// ---- on the provider's thread ---------------------------------------------------------------
+// ---- on the provider's thread ------------------------------------------------------------------
 
 #define RUN(name, ...)                                                                             \
   static int run_##name(const struct provider_ops *ops, void *h, struct job *job, struct err *err) \
@@ -191,7 +191,7 @@ RUN(target_plan_vm, &job->target, &job->out.owned)
 RUN(target_finish, &job->target, job->disks, &job->owned, &job->out.made)
 RUN(remove, &job->owned, job->text)
 
-// ---- the verbs ------------------------------------------------------------------------------
+// ---- the verbs ---------------------------------------------------------------------------------
 
 int provider_probe(struct provider *p, struct provider_info *ret, struct err *err)
 {
@@ -273,16 +273,15 @@ int provider_target_plan(struct provider *p, const struct vm_target *t, size_t i
 int provider_target_prepare(struct provider *p, const struct vm_target *t, size_t i,
                             const struct owned *o, struct reach *ret, struct err *err)
 {
-  struct call call = {
-      run_target_prepare, "prepare a disk", release_reach, .target = t, .index = i, .owned = o};
+  struct call call = {run_target_prepare, "prepare a disk", release_reach,
+                      .target = t,        .index = i,       .owned = o};
   return CALL_MOVE(p, &call, reach, ret, err);
 }
 
 int provider_target_disk_done(struct provider *p, const struct vm_target *t, size_t i,
                               const struct owned *o, struct err *err)
 {
-  struct call call = {
-      run_target_disk_done, "complete a disk", .target = t, .index = i, .owned = o};
+  struct call call = {run_target_disk_done, "complete a disk", .target = t, .index = i, .owned = o};
   return call_plain(p, &call, err);
 }
 
@@ -296,8 +295,8 @@ int provider_target_plan_vm(struct provider *p, const struct vm_target *t, struc
 int provider_target_finish(struct provider *p, const struct vm_target *t, const struct owned *disks,
                            const struct owned *vm, struct vm_made *ret, struct err *err)
 {
-  struct call call = {
-      run_target_finish, "define a VM", release_made, .target = t, .disks = disks, .owned = vm};
+  struct call call = {run_target_finish, "define a VM",  release_made,
+                      .target = t,       .disks = disks, .owned = vm};
   return CALL_MOVE(p, &call, made, ret, err);
 }
 

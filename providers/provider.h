@@ -6,10 +6,10 @@
 //
 // Threads: each struct provider has one thread of its own with a queue; every call below is run
 // there and waited for: at most `deadline_ms` of its config in the queue, and at most that while it
-// runs. A call that does not come back in time gives ERR_TIMEOUT and is left to itself; from then on
-// calls fail at once until it returns after all, or one deadline has passed, when the next call gets
-// a new connection (at most 3 may hang at a time). So one dead host stops nobody else. Calls may be
-// made from any thread; arguments are copied, results moved out.
+// runs. A call that does not come back in time gives ERR_TIMEOUT and is left to itself; from then
+// on calls fail at once until it returns after all, or one deadline has passed, when the next call
+// gets a new connection (at most 3 may hang at a time). So one dead host stops nobody else. Calls
+// may be made from any thread; arguments are copied, results moved out.
 //
 // Idempotence: every verb may be repeated after a crash; the second call finds by the owner mark
 // what the first one made. Nothing is removed without seeing our mark on it.
@@ -89,7 +89,8 @@ struct owned {
 };
 extern const struct table owned_table;
 void owned_release(struct owned *o);
-// Do two marks name the same object (all but the spec hash agree)? False for NULL and malformed ones.
+// Do two marks name the same object (all but the spec hash agree)? False for NULL and malformed
+// ones.
 bool owner_same(const char *a, const char *b);
 // The UID in a mark, copied: yours. NULL when malformed (or no memory).
 char *owner_uid(const char *owner);

@@ -78,8 +78,7 @@ int findings_append(struct findings *to, struct findings *from, struct err *err)
 
 // For tests, which bring ops of their own.
 int provider_open_ops(const struct provider_ops *ops, const struct provider_config *config,
-                      const struct address_filter *allowed, struct provider **ret,
-                      struct err *err);
+                      const struct address_filter *allowed, struct provider **ret, struct err *err);
 
 // Runs the job on the provider's thread and waits: at most the deadline in the queue and at most
 // the deadline while it runs. Its results may be read when this returns 0. Takes the caller's

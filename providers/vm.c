@@ -24,7 +24,7 @@ static const struct table backing_table = TABLE(struct reach_backing, backing_fi
       {"bus", FIELD_ENUM, offsetof(struct vm_disk, bus), .names = vm_bus_names},                   \
       {"bootOrder", FIELD_INT, offsetof(struct vm_disk, boot_order), .min = 0, .max = 1024},       \
       {"serial", FIELD_STRING, offsetof(struct vm_disk, serial), .max = 255},                      \
-      {.name = "readOnly", .type = FIELD_BOOL, .offset = offsetof(struct vm_disk, read_only)},                               \
+      {.name = "readOnly", .type = FIELD_BOOL, .offset = offsetof(struct vm_disk, read_only)},     \
       {"format", FIELD_ENUM, offsetof(struct vm_disk, format), .names = disk_format_names},        \
       {"capacityBytes", FIELD_BYTES, offsetof(struct vm_disk, capacity_bytes), .min = 0,           \
        .max = LIMIT_DISK_BYTES},                                                                   \
@@ -39,7 +39,7 @@ static const struct field disk_fields[] = {
     {"backing", FIELD_LIST, offsetof(struct vm_disk, backing), .table = &backing_table, .max = 200},
 };
 static const struct field disk_json_fields[] = {DISK_FIELDS};
-static const struct table disk_table = TABLE(struct vm_disk, disk_fields);
+const struct table vm_disk_table = TABLE(struct vm_disk, disk_fields);
 static const struct table disk_json_table = TABLE(struct vm_disk, disk_json_fields);
 
 static const struct field nic_fields[] = {
@@ -63,14 +63,14 @@ static const struct table nic_table = TABLE(struct vm_nic, nic_fields);
       {"cpuCores", FIELD_INT, offsetof(struct vm, cpu_cores), .min = 0, .max = 4096},              \
       {"cpuThreads", FIELD_INT, offsetof(struct vm, cpu_threads), .min = 0, .max = 64},            \
       {"firmware", FIELD_ENUM, offsetof(struct vm, firmware), .names = vm_firmware_names},         \
-      {.name = "secureBoot", .type = FIELD_BOOL, .offset = offsetof(struct vm, secure_boot)},                                \
+      {.name = "secureBoot", .type = FIELD_BOOL, .offset = offsetof(struct vm, secure_boot)},      \
       {"tpm", FIELD_STRING, offsetof(struct vm, tpm), .max = 15},                                  \
       {"guestOS", FIELD_STRING, offsetof(struct vm, guest_os), .max = 255},                        \
       {"smbiosSerial", FIELD_STRING, offsetof(struct vm, smbios_serial), .max = 255},              \
       {"scsiController", FIELD_STRING, offsetof(struct vm, scsi_controller), .max = 63},           \
-      {.name = "clockLocal", .type = FIELD_BOOL, .offset = offsetof(struct vm, clock_local)},                                \
+      {.name = "clockLocal", .type = FIELD_BOOL, .offset = offsetof(struct vm, clock_local)},      \
       {"serialConsole", FIELD_BOOL, offsetof(struct vm, serial_console), .fallback = "true"},      \
-      {.name = "consoleLog", .type = FIELD_BOOL, .offset = offsetof(struct vm, console_log)},                                \
+      {.name = "consoleLog", .type = FIELD_BOOL, .offset = offsetof(struct vm, console_log)},      \
       {"graphics", FIELD_BOOL, offsetof(struct vm, graphics), .fallback = "true"},                 \
       {"guestAgent", FIELD_BOOL, offsetof(struct vm, guest_agent), .fallback = "true"},            \
       {"rng", FIELD_BOOL, offsetof(struct vm, rng), .fallback = "true"},                           \
@@ -83,7 +83,7 @@ static const struct table nic_table = TABLE(struct vm_nic, nic_fields);
   }
 
 static const struct field vm_fields[] = {
-    VM_FIELDS(disk_table),
+    VM_FIELDS(vm_disk_table),
     {"id", FIELD_STRING, offsetof(struct vm, id), .max = 255},
     {"power", FIELD_ENUM, offsetof(struct vm, power), .names = vm_power_names},
     {.name = "autostart", .type = FIELD_BOOL, .offset = offsetof(struct vm, autostart)},

@@ -61,14 +61,14 @@ struct vm {
   bool autostart;
   int64_t cpus;
   int64_t memory_bytes;
-  char *arch;      // "x86_64"
-  char *machine;   // family: "q35", "pc"
+  char *arch;    // "x86_64"
+  char *machine; // family: "q35", "pc"
   // A model of QEMU's, "host-model" (like the host's, migratable), "host-passthrough", or NULL: the
   // target's default.
   char *cpu_model;
   int64_t cpu_cores;   // per socket, 0 = not said (a socket for each CPU)
   int64_t cpu_threads; // per core, 0 = not said
-  int firmware;    // enum vm_firmware
+  int firmware;        // enum vm_firmware
   bool secure_boot;
   char *tpm; // "2.0"; NULL = none. Its state does not move: reported
   char *guest_os;

@@ -29,7 +29,7 @@ static void adapt(const struct build *b, const char *format, ...)
     strings_add(b->adapted, text);
 }
 
-// ---- firmware -----------------------------------------------------------------------------------
+// ---- firmware ----------------------------------------------------------------------------------
 
 bool build_wants_uefi(const struct caps *caps, const struct vm *vm)
 {
@@ -122,20 +122,19 @@ static int add_os(const struct build *b, xmlNodePtr domain, struct err *err)
              : no_memory(err);
 }
 
-// ---- processor ----------------------------------------------------------------------------------
+// ---- processor ---------------------------------------------------------------------------------
 
 static bool caps_cpu_mode(const struct build *b, const char *mode)
 {
-  cleanup_free char *path = str_printf(
-      "/domainCapabilities/cpu/mode[@name='%s'][@supported='yes']", mode); // words of our own
+  cleanup_free char *path = str_printf("/domainCapabilities/cpu/mode[@name='%s'][@supported='yes']",
+                                       mode); // words of our own
   return path && xml_has(&b->caps->xml, NULL, path);
 }
 
 static bool caps_cpu_model(const struct build *b, const char *model)
 {
-  cleanup_nodes xmlXPathObjectPtr models =
-      xml_find(&b->caps->xml, NULL,
-               "/domainCapabilities/cpu/mode[@name='custom']/model[@usable!='no']");
+  cleanup_nodes xmlXPathObjectPtr models = xml_find(
+      &b->caps->xml, NULL, "/domainCapabilities/cpu/mode[@name='custom']/model[@usable!='no']");
   for (size_t i = 0; i < xml_count(models); i++)
     if (xml_is(&b->caps->xml, xml_node(models, i), ".", model))
       return true;
@@ -172,8 +171,8 @@ static int add_cpu(const struct build *b, xmlNodePtr domain, struct err *err)
   if (!cpu || per_socket <= 0)
     return cpu ? 0 : no_memory(err);
   if (cpus % per_socket != 0) {
-    adapt(b, "Each CPU has a socket of its own: %lld do not fill sockets of %lld.",
-          (long long)cpus, (long long)per_socket);
+    adapt(b, "Each CPU has a socket of its own: %lld do not fill sockets of %lld.", (long long)cpus,
+          (long long)per_socket);
     return 0;
   }
   char text[3][24];
@@ -186,7 +185,7 @@ static int add_cpu(const struct build *b, xmlNodePtr domain, struct err *err)
              : no_memory(err);
 }
 
-// ---- the rest of the machine ----------------------------------------------------------------------
+// ---- the rest of the machine -------------------------------------------------------------------
 
 static int add_identity(const struct build *b, xmlNodePtr domain, struct err *err)
 {
@@ -239,8 +238,8 @@ static int add_behaviour(const struct build *b, xmlNodePtr domain, struct err *e
     ok &= xml_add(features, "apic", NULL, NULL) != NULL;
   if (vm->secure_boot && build_wants_uefi(b->caps, vm))
     ok &= xml_add(features, "smm", NULL, "state", "on", NULL) != NULL;
-  ok &= xml_add(domain, "clock", NULL, "offset", vm->clock_local ? "localtime" : "utc", NULL) !=
-        NULL;
+  ok &=
+      xml_add(domain, "clock", NULL, "offset", vm->clock_local ? "localtime" : "utc", NULL) != NULL;
   ok &= xml_add(domain, "on_poweroff", "destroy", NULL) != NULL;
   ok &= xml_add(domain, "on_reboot", "restart", NULL) != NULL;
   ok &= xml_add(domain, "on_crash", "destroy", NULL) != NULL;
@@ -254,9 +253,8 @@ int domain_build(const struct build *b, char **ret, struct err *err)
   if (domain)
     xmlDocSetRootElement(doc, domain);
   cleanup_free char *type = xml_get(&b->caps->xml, NULL, "/domainCapabilities/domain");
-  int failed = !domain || !type || !xmlNewProp(domain, BAD_CAST "type", BAD_CAST type)
-                   ? no_memory(err)
-                   : 0;
+  int failed =
+      !domain || !type || !xmlNewProp(domain, BAD_CAST "type", BAD_CAST type) ? no_memory(err) : 0;
   if (!failed)
     failed = add_identity(b, domain, err) || add_memory(&b->target->vm, domain, err) ||
              add_cpu(b, domain, err) || add_sysinfo(&b->target->vm, domain, err) ||

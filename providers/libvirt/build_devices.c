@@ -20,7 +20,7 @@ static void adapt(const struct build *b, const char *sentence)
     strings_add(b->adapted, sentence);
 }
 
-// ---- disks --------------------------------------------------------------------------------------
+// ---- disks -------------------------------------------------------------------------------------
 
 struct names_used {
   unsigned virtio, scsi, ide; // device names given so far, by prefix
@@ -40,7 +40,8 @@ static char *device_name(const char *prefix, unsigned n)
 static bool bus_offered(const struct build *b, const char *bus)
 {
   cleanup_free char *path = str_printf("/domainCapabilities/devices/disk/enum[@name='bus']/"
-                                       "value[.='%s']", bus); // a word of vm_bus_names
+                                       "value[.='%s']",
+                                       bus); // a word of vm_bus_names
   return path && xml_has(&b->caps->xml, NULL, path);
 }
 
@@ -152,8 +153,10 @@ static int add_scsi_controller(const struct build *b, xmlNodePtr devices, struct
 {
   static const struct {
     const char *name, *model;
-  } models[] = {{"virtio-scsi", "virtio-scsi"}, {"lsilogic", "lsilogic"},
-                {"lsisas1068", "lsisas1068"}, {"pvscsi", "vmpvscsi"}};
+  } models[] = {{"virtio-scsi", "virtio-scsi"},
+                {"lsilogic", "lsilogic"},
+                {"lsisas1068", "lsisas1068"},
+                {"pvscsi", "vmpvscsi"}};
   const char *wanted = b->target->vm.scsi_controller;
   const char *model = wanted ? NULL : "virtio-scsi";
   for (size_t i = 0; i < ARRAY_SIZE(models); i++)
@@ -161,7 +164,8 @@ static int add_scsi_controller(const struct build *b, xmlNodePtr devices, struct
       model = models[i].model;
   if (!model) {
     cleanup_free char *text = str_printf("The SCSI controller is virtio-scsi instead of %s; the "
-                                         "guest needs its driver.", wanted);
+                                         "guest needs its driver.",
+                                         wanted);
     adapt(b, text);
     model = "virtio-scsi";
   }
@@ -186,13 +190,19 @@ static int add_disks(const struct build *b, xmlNodePtr devices, bool *orders, st
   return scsi ? add_scsi_controller(b, devices, err) : 0;
 }
 
-// ---- network cards --------------------------------------------------------------------------------
+// ---- network cards -----------------------------------------------------------------------------
 
 static const char *nic_model(const struct build *b, const struct vm_nic *nic)
 {
-  static const char *const known[] = {"virtio", "virtio-transitional", "virtio-non-transitional",
-                                      "e1000",  "e1000e",              "rtl8139",
-                                      "vmxnet3", "igb",                "pcnet",
+  static const char *const known[] = {"virtio",
+                                      "virtio-transitional",
+                                      "virtio-non-transitional",
+                                      "e1000",
+                                      "e1000e",
+                                      "rtl8139",
+                                      "vmxnet3",
+                                      "igb",
+                                      "pcnet",
                                       "ne2k_pci"};
   if (str_empty(nic->model))
     return "virtio";
@@ -200,7 +210,8 @@ static const char *nic_model(const struct build *b, const struct vm_nic *nic)
     if (str_eq(nic->model, known[i]))
       return known[i];
   cleanup_free char *text = str_printf("A network card is of model virtio instead of %s; the guest "
-                                       "needs its driver.", nic->model);
+                                       "needs its driver.",
+                                       nic->model);
   adapt(b, text);
   return "virtio";
 }
@@ -212,7 +223,10 @@ static xmlNodePtr add_interface(xmlNodePtr devices, const char *network)
   if (str_eq(network, "user"))
     return xml_add(devices, "interface", NULL, "type", "user", NULL);
   xmlNodePtr node = xml_add(devices, "interface", NULL, "type",
-                            bridge ? "bridge" : direct ? "direct" : "network", NULL);
+                            bridge   ? "bridge"
+                            : direct ? "direct"
+                                     : "network",
+                            NULL);
   if (bridge)
     return xml_add(node, "source", NULL, "bridge", bridge, NULL) ? node : NULL;
   if (direct)
@@ -234,7 +248,7 @@ static int add_nic(const struct build *b, xmlNodePtr devices, size_t i, bool *or
   return add_boot(&b->target->vm, node, nic->boot_order, orders, err);
 }
 
-// ---- small devices --------------------------------------------------------------------------------
+// ---- small devices -----------------------------------------------------------------------------
 
 static int add_console(const struct vm *vm, xmlNodePtr devices, struct err *err)
 {
@@ -275,8 +289,8 @@ static int add_tpm(const struct build *b, xmlNodePtr devices, struct err *err)
     return 0;
   }
   adapt(b, "The VM has a new, empty TPM.");
-  xmlNodePtr tpm = xml_add(devices, "tpm", NULL, "model", str_eq(version, "1.2") ? "tpm-tis" : "tpm-crb",
-                           NULL);
+  xmlNodePtr tpm =
+      xml_add(devices, "tpm", NULL, "model", str_eq(version, "1.2") ? "tpm-tis" : "tpm-crb", NULL);
   return xml_add(tpm, "backend", NULL, "type", "emulator", "version", version, NULL)
              ? 0
              : no_memory(err);

@@ -11,8 +11,7 @@ static void check_name(struct host *h, const struct vm_target *t, struct finding
 {
   struct err problem = ERR_INIT;
   if (build_name_ok(t->vm.name, &problem) != 0) {
-    findings_add(f, "TargetName", FINDING_ERROR, "Set spec.target.vm.name.", "%s",
-                 problem.message);
+    findings_add(f, "TargetName", FINDING_ERROR, "Set spec.target.vm.name.", "%s", problem.message);
     return;
   }
   cleanup_domain virDomainPtr named = virDomainLookupByName(h->conn, t->vm.name);
@@ -28,7 +27,7 @@ static void check_name(struct host *h, const struct vm_target *t, struct finding
     findings_add(f, "TargetName", FINDING_OK, NULL, "the name '%s' is free", t->vm.name);
 }
 
-// ---- storage ------------------------------------------------------------------------------------
+// ---- storage -----------------------------------------------------------------------------------
 
 // What the disks of one storage need: at once, and when they have grown.
 struct need {
@@ -44,7 +43,7 @@ static void add_need(const struct vm_target *t, size_t i, const char *storage, b
   bool whole = how->thick || !folder;
   need->storage = storage;
   need->most_bytes += d->capacity_bytes;
-  need->now_bytes += whole ? d->capacity_bytes
+  need->now_bytes += whole                                    ? d->capacity_bytes
                      : d->allocated_bytes < d->capacity_bytes ? d->allocated_bytes
                                                               : d->capacity_bytes;
 }
@@ -70,8 +69,7 @@ static void report_space(const struct place *p, const struct need *need, struct 
   }
 }
 
-static void check_place(struct host *h, const struct vm_target *t, size_t first,
-                        struct findings *f)
+static void check_place(struct host *h, const struct vm_target *t, size_t first, struct findings *f)
 {
   struct place p CLEANUP(place_release) = {0};
   struct err problem = ERR_INIT;
@@ -105,7 +103,7 @@ static void check_storage(struct host *h, const struct vm_target *t, struct find
   }
 }
 
-// ---- networks -----------------------------------------------------------------------------------
+// ---- networks ----------------------------------------------------------------------------------
 
 static void check_network(struct host *h, const char *name, struct findings *f)
 {
@@ -137,7 +135,7 @@ static void check_networks(struct host *h, const struct vm_target *t, struct fin
   }
 }
 
-// ---- the machine --------------------------------------------------------------------------------
+// ---- the machine -------------------------------------------------------------------------------
 
 static void check_cpus(const struct vm_target *t, const struct caps *caps, struct findings *f)
 {
@@ -160,8 +158,7 @@ static void check_memory(struct host *h, const struct vm_target *t, struct findi
                str_human_bytes((double)node.memory * 1024, there));
 }
 
-static int plan_all(struct host *h, const struct vm_target *t, struct owned *plans,
-                    struct err *err)
+static int plan_all(struct host *h, const struct vm_target *t, struct owned *plans, struct err *err)
 {
   for (size_t i = 0; i < t->vm.disks.count; i++)
     if (plan_disk(h, t, i, &plans[i], err) != 0)

@@ -27,8 +27,8 @@ char *machine_family(const char *machine)
 {
   static const struct {
     const char *prefix, *family;
-  } families[] = {{"pc-q35", "q35"}, {"pc-i440fx", "pc"}, {"pc-", "pc"},
-                  {"virt-", "virt"}, {"microvm", "microvm"}, {"s390-ccw", "s390-ccw-virtio"},
+  } families[] = {{"pc-q35", "q35"},     {"pc-i440fx", "pc"},    {"pc-", "pc"},
+                  {"virt-", "virt"},     {"microvm", "microvm"}, {"s390-ccw", "s390-ccw-virtio"},
                   {"pseries", "pseries"}};
   for (size_t i = 0; i < ARRAY_SIZE(families); i++)
     if (str_starts(machine, families[i].prefix))
@@ -36,7 +36,7 @@ char *machine_family(const char *machine)
   return str_dup(machine);
 }
 
-// ---- disks ----------------------------------------------------------------------------------
+// ---- disks -------------------------------------------------------------------------------------
 
 void disk_source_release(struct disk_source *s)
 {
@@ -76,8 +76,7 @@ static int read_backing(const struct xml *x, xmlNodePtr node, struct disk_source
   }
 }
 
-static int read_source(const struct xml *x, xmlNodePtr disk, struct disk_source *s,
-                       struct err *err)
+static int read_source(const struct xml *x, xmlNodePtr disk, struct disk_source *s, struct err *err)
 {
   s->type = xml_get(x, disk, "@type");
   s->path = xml_get(x, disk, "source/@file | source/@dev");
@@ -179,7 +178,7 @@ static int describe_disks(const struct xml *x, struct vm *vm, struct err *err)
   return describe_nvram(x, vm, err);
 }
 
-// ---- network cards --------------------------------------------------------------------------
+// ---- network cards -----------------------------------------------------------------------------
 
 static char *nic_network(const struct xml *x, xmlNodePtr node)
 {
@@ -216,7 +215,7 @@ static int describe_nics(const struct xml *x, struct vm *vm, struct err *err)
   return 0;
 }
 
-// ---- the machine ----------------------------------------------------------------------------
+// ---- the machine -------------------------------------------------------------------------------
 
 static void describe_cpu(const struct xml *x, struct vm *vm)
 {

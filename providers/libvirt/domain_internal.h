@@ -8,11 +8,11 @@
 
 // Where a disk's bytes are, as the XML says.
 struct disk_source {
-  char *type;       // "file", "block", "volume", "network", ...
-  char *path;       // file, block; NVRAM
+  char *type; // "file", "block", "volume", "network", ...
+  char *path; // file, block; NVRAM
   char *pool, *volume;
-  char *protocol;   // network: "rbd"
-  int format;       // enum disk_format; -1: one that we do not know
+  char *protocol; // network: "rbd"
+  int format;     // enum disk_format; -1: one that we do not know
   char *format_name;
   bool encrypted, shared, transient;
   bool chain_known;    // the XML tells the whole chain below

@@ -20,7 +20,8 @@
 
 static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 
-// Only letters, digits and `more`; does not begin with '-', which programs would take for an option.
+// Only letters, digits and `more`; does not begin with '-', which programs would take for an
+// option.
 static bool made_of(const char *text, const char *more, size_t max)
 {
   char accepted[128];
@@ -82,8 +83,10 @@ static int parse_remote(const char *rest, struct endpoint *e, const char *whole,
     *at = '\0';
     e->user = str_dup(authority);
     if (e->transport != ENDPOINT_SSH || !endpoint_user_ok(e->user))
-      return err_set(err, ERR_INVALID, "endpoint '%s': a user name, of letters and digits, belongs "
-                                       "to qemu+ssh", whole);
+      return err_set(err, ERR_INVALID,
+                     "endpoint '%s': a user name, of letters and digits, belongs "
+                     "to qemu+ssh",
+                     whole);
   }
   return parse_host(at ? at + 1 : authority, e, whole, err);
 }
@@ -91,8 +94,10 @@ static int parse_remote(const char *rest, struct endpoint *e, const char *whole,
 static int parse_socket(const char *path, struct endpoint *e, const char *whole, struct err *err)
 {
   if (path[0] != '/' || !made_of(path, "/._-+@,:=~", 107) || strstr(path, "/../"))
-    return err_set(err, ERR_INVALID, "endpoint '%s': the path of a socket is absolute, without "
-                                     "query and special characters, and at most 107 bytes", whole);
+    return err_set(err, ERR_INVALID,
+                   "endpoint '%s': the path of a socket is absolute, without "
+                   "query and special characters, and at most 107 bytes",
+                   whole);
   e->socket = str_dup(path);
   return 0;
 }
@@ -126,7 +131,7 @@ int endpoint_parse(const char *text, struct endpoint *ret, struct err *err)
   return -1;
 }
 
-// ---- addresses ------------------------------------------------------------------------------
+// ---- addresses ---------------------------------------------------------------------------------
 
 static int try_connect(const struct addrinfo *a)
 {

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/runtime_folder.h"
 #include "base/str.h"
-#include "providers/libvirt/private_dir_internal.h"
 #include "providers/libvirt/ssh_internal.h"
 
 #define KEEPALIVE_INTERVAL_S 5
@@ -48,7 +48,7 @@ static void start_events(void)
     pthread_detach(thread);
 }
 
-// ---- opening ----------------------------------------------------------------------------------
+// ---- opening -----------------------------------------------------------------------------------
 
 static int set_up_data(struct host *h, const struct address_filter *allowed, struct err *err)
 {
@@ -75,7 +75,7 @@ static int write_files(struct host *h, const char *address, struct err *err)
 {
   if (h->endpoint.transport == ENDPOINT_LOCAL && h->data != DATA_SSH)
     return 0;
-  if (private_dir_new(&h->dir, err) != 0)
+  if (runtime_folder_new(&h->dir, err) != 0)
     return -1;
   struct ssh_end ends[2];
   size_t count = 0;
@@ -129,8 +129,9 @@ static int check_address(const struct host *h, const struct address_filter *allo
   if (endpoint_resolve(h->endpoint.host, h->endpoint.port, allowed, address, err) != 0)
     return -1;
   if (h->endpoint.transport == ENDPOINT_TLS && allowed && !str_eq(address, h->endpoint.host))
-    return err_set(err, ERR_DENIED, "with --allowed-endpoints a qemu+tls endpoint names the host "
-                                    "by its address (here %s), which its certificate must list",
+    return err_set(err, ERR_DENIED,
+                   "with --allowed-endpoints a qemu+tls endpoint names the host "
+                   "by its address (here %s), which its certificate must list",
                    address);
   return 0;
 }
@@ -174,7 +175,7 @@ void host_close(void *handle)
   struct host *h = handle;
   if (h->conn)
     virConnectClose(h->conn);
-  private_dir_remove(h->dir);
+  runtime_folder_remove(h->dir);
   endpoint_release(&h->endpoint);
   free(h->data_host);
   free(h->data_user);
@@ -187,7 +188,7 @@ bool host_alive(void *handle)
   return virConnectIsAlive(h->conn) == 1;
 }
 
-// ---- domains ----------------------------------------------------------------------------------
+// ---- domains -----------------------------------------------------------------------------------
 
 virDomainPtr host_domain(struct host *h, const char *name_or_id, struct err *err)
 {
@@ -213,10 +214,10 @@ int host_domain_xml(virDomainPtr domain, struct xml *ret, struct err *err)
 int host_power(virDomainPtr domain, enum vm_power *ret, struct err *err)
 {
   static const enum vm_power powers[] = {
-      [VIR_DOMAIN_NOSTATE] = VM_POWER_UNKNOWN,   [VIR_DOMAIN_RUNNING] = VM_POWER_ON,
-      [VIR_DOMAIN_BLOCKED] = VM_POWER_ON,        [VIR_DOMAIN_PAUSED] = VM_POWER_PAUSED,
-      [VIR_DOMAIN_SHUTDOWN] = VM_POWER_ON,       [VIR_DOMAIN_SHUTOFF] = VM_POWER_OFF,
-      [VIR_DOMAIN_CRASHED] = VM_POWER_OFF,       [VIR_DOMAIN_PMSUSPENDED] = VM_POWER_PAUSED,
+      [VIR_DOMAIN_NOSTATE] = VM_POWER_UNKNOWN, [VIR_DOMAIN_RUNNING] = VM_POWER_ON,
+      [VIR_DOMAIN_BLOCKED] = VM_POWER_ON,      [VIR_DOMAIN_PAUSED] = VM_POWER_PAUSED,
+      [VIR_DOMAIN_SHUTDOWN] = VM_POWER_ON,     [VIR_DOMAIN_SHUTOFF] = VM_POWER_OFF,
+      [VIR_DOMAIN_CRASHED] = VM_POWER_OFF,     [VIR_DOMAIN_PMSUSPENDED] = VM_POWER_PAUSED,
   };
   int state = VIR_DOMAIN_NOSTATE;
   if (virDomainGetState(domain, &state, NULL, 0) != 0)

@@ -97,7 +97,7 @@ int qcow2_head_read(const void *head, size_t length, struct qcow2_head *ret, str
   return read_backing_path(bytes, length, ret, err);
 }
 
-// ---- paths --------------------------------------------------------------------------------------
+// ---- paths -------------------------------------------------------------------------------------
 
 // "/a/./b/../c" -> "/a/c", in place.
 static void normalise(char *path)
@@ -126,8 +126,9 @@ char *backing_resolve(const char *image, const char *backing, struct err *err)
     return NULL;
   }
   const char *slash = strrchr(image, '/');
-  char *path = name[0] == '/' ? str_dup(name)
-                              : str_printf("%.*s/%s", slash ? (int)(slash - image) : 0, image, name);
+  char *path = name[0] == '/'
+                   ? str_dup(name)
+                   : str_printf("%.*s/%s", slash ? (int)(slash - image) : 0, image, name);
   if (path)
     normalise(path);
   else
@@ -149,7 +150,7 @@ static bool in_pool(struct host *h, const char *path)
   return volume != NULL;
 }
 
-// ---- the chain ------------------------------------------------------------------------------------
+// ---- the chain ---------------------------------------------------------------------------------
 
 static int add_backing(struct host *h, const char *image, const struct qcow2_head *q,
                        struct list *backing, struct err *err)
@@ -159,16 +160,20 @@ static int add_backing(struct host *h, const char *image, const struct qcow2_hea
     return -1;
   int format = q->backing_format ? disk_format_of(q->backing_format) : -1;
   if (!q->backing_format)
-    return err_set(err, ERR_UNSUPPORTED, "%s does not say which format its backing file %s has; "
-                                         "run 'qemu-img rebase -u -b %s -F FORMAT %s' on its host",
+    return err_set(err, ERR_UNSUPPORTED,
+                   "%s does not say which format its backing file %s has; "
+                   "run 'qemu-img rebase -u -b %s -F FORMAT %s' on its host",
                    image, path, path, image);
   if (format != DISK_FORMAT_RAW && format != DISK_FORMAT_QCOW2)
-    return err_set(err, ERR_UNSUPPORTED, "the backing file %s has the format '%.40s'; raw and "
-                                         "qcow2 can be read", path, q->backing_format);
+    return err_set(err, ERR_UNSUPPORTED,
+                   "the backing file %s has the format '%.40s'; raw and "
+                   "qcow2 can be read",
+                   path, q->backing_format);
   if (!same_folder(image, path) && !in_pool(h, path))
-    return err_set(err, ERR_DENIED, "%s leads to %s, which lies neither in its folder nor in a "
-                                    "storage pool; make that folder a pool to allow it", image,
-                   path);
+    return err_set(err, ERR_DENIED,
+                   "%s leads to %s, which lies neither in its folder nor in a "
+                   "storage pool; make that folder a pool to allow it",
+                   image, path);
   struct reach_backing *b = list_add(backing, sizeof(*b), CHAIN_MAX);
   if (!b)
     return err_set(err, ERR_LIMIT, "the chain below %s is longer than %d", image, CHAIN_MAX);

@@ -8,8 +8,8 @@
 #define DETAIL_MAX 200
 
 struct row {
-  const char *path; // each node found gives one sentence
-  const char *detail; // from that node; may be missing in it
+  const char *path;           // each node found gives one sentence
+  const char *detail;         // from that node; may be missing in it
   const char *with, *without; // sentence with the detail as %s, and without
 };
 
@@ -26,8 +26,8 @@ static const struct row rows[] = {
     {"/domain/devices/interface[@type='hostdev']", "mac/@address",
      "The network card %s is a device of the host and stays behind.",
      "A network card that is a device of the host stays behind."},
-    {"/domain/devices/filesystem", "target/@dir",
-     "The shared folder '%s' stays behind.", "A shared folder stays behind."},
+    {"/domain/devices/filesystem", "target/@dir", "The shared folder '%s' stays behind.",
+     "A shared folder stays behind."},
     {"/domain/devices/tpm/backend[@type='emulator']", "@version",
      "The state of the TPM (%s) does not move: keys sealed to it are lost, so have recovery keys "
      "at hand.",

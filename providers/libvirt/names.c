@@ -82,7 +82,9 @@ int build_name_ok(const char *name, struct err *err)
   if (str_eq(name, ".") || str_eq(name, "..")) // libvirt makes folders of that name
     return err_set(err, ERR_INVALID, "'%s' is no name for a VM", name);
   if (strchr(name, '/') || !xml_can_carry(name))
-    return err_set(err, ERR_INVALID, "libvirt takes no '/' and no control characters in the name "
-                                     "of a VM: '%s'", name);
+    return err_set(err, ERR_INVALID,
+                   "libvirt takes no '/' and no control characters in the name "
+                   "of a VM: '%s'",
+                   name);
   return 0;
 }

@@ -78,7 +78,7 @@ int host_set_autostart(void *handle, const char *vm_id, bool on, struct err *err
   return host_fail(err, "set autostart of '%s'", virDomainGetName(domain));
 }
 
-// ---- removing the source ----------------------------------------------------------------------
+// ---- removing the source -----------------------------------------------------------------------
 
 int host_undefine(virDomainPtr domain, bool with_nvram, struct err *err)
 {
@@ -101,8 +101,10 @@ static int same_disks(virDomainPtr domain, const struct vm *vm, struct err *err)
     const struct vm_disk *then = vm_disk_at(vm, i);
     const struct vm_disk *disk = vm_disk_named(&now, then->name);
     if (!disk || (disk->path && !str_eq(disk->path, then->path)))
-      return err_set(err, ERR_CHANGED, "disk '%s' of VM '%s' is not the one that was moved: the VM "
-                                       "is not deleted", then->name, vm->name);
+      return err_set(err, ERR_CHANGED,
+                     "disk '%s' of VM '%s' is not the one that was moved: the VM "
+                     "is not deleted",
+                     then->name, vm->name);
   }
   return 0;
 }

@@ -13,9 +13,9 @@ static int version_text(struct host *h, char **ret, struct err *err)
   unsigned long qemu = 0, lib = 0; // 1,000,000 x major + 1,000 x minor + release
   if (virConnectGetVersion(h->conn, &qemu) != 0 || virConnectGetLibVersion(h->conn, &lib) != 0)
     return host_fail(err, "read the version of %s", h->config->endpoint);
-  *ret = str_printf("%s %lu.%lu.%lu, libvirt %lu.%lu.%lu", virConnectGetType(h->conn),
-                    qemu / 1000000, qemu / 1000 % 1000, qemu % 1000, lib / 1000000,
-                    lib / 1000 % 1000, lib % 1000);
+  *ret =
+      str_printf("%s %lu.%lu.%lu, libvirt %lu.%lu.%lu", virConnectGetType(h->conn), qemu / 1000000,
+                 qemu / 1000 % 1000, qemu % 1000, lib / 1000000, lib / 1000 % 1000, lib % 1000);
   return *ret ? 0 : err_set(err, ERR_NO_MEMORY, "out of memory");
 }
 
@@ -39,8 +39,7 @@ static int add_pools(struct host *h, struct list *ret, struct err *err)
     return host_fail(err, "list the storage pools");
   int failed = 0;
   for (int i = 0; i < count; i++) {
-    struct provider_storage *s =
-        failed ? NULL : list_add(ret, sizeof(*s), INVENTORY_MAX);
+    struct provider_storage *s = failed ? NULL : list_add(ret, sizeof(*s), INVENTORY_MAX);
     if (s && pool_facts(pools[i], s, err) != 0)
       failed = -1;
     virStoragePoolFree(pools[i]);

@@ -16,8 +16,10 @@ static int remove_vm(struct host *h, const struct owned *o, const char *owner, s
     return -1;
   cleanup_free char *mark = xml_get(&x, NULL, "/domain/metadata/drover:owner");
   if (!owner_same(mark, owner))
-    return err_set(err, ERR_DENIED, "VM '%s' (%s) does not bear the mark of this object; it is "
-                                    "left alone", virDomainGetName(domain), o->id);
+    return err_set(err, ERR_DENIED,
+                   "VM '%s' (%s) does not bear the mark of this object; it is "
+                   "left alone",
+                   virDomainGetName(domain), o->id);
   if (virDomainIsActive(domain) == 1)
     return err_set(err, ERR_BUSY, "VM '%s' runs", virDomainGetName(domain));
   return host_undefine(domain, true, err);
@@ -52,8 +54,10 @@ static int remove_volume(struct host *h, const struct owned *o, const char *owne
       path_user(h, o->id, owner, &user, &ours_runs, err) != 0)
     return -1;
   if (user)
-    return err_set(err, ERR_DENIED, "%s is used by VM '%s', which does not bear the mark of this "
-                                    "object; it is left alone", o->id, user);
+    return err_set(err, ERR_DENIED,
+                   "%s is used by VM '%s', which does not bear the mark of this "
+                   "object; it is left alone",
+                   o->id, user);
   if (ours_runs)
     return err_set(err, ERR_BUSY, "the VM on %s runs", o->id);
   if (p.pool && p.active)

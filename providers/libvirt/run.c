@@ -36,8 +36,9 @@ int host_need_data(const struct host *h, struct err *err)
 {
   if (h->data != DATA_NONE)
     return 0;
-  return err_set(err, ERR_UNSUPPORTED, "disks of %s cannot be reached: its libvirt is spoken to by "
-                                       "TLS, bytes need ssh; set spec.ssh of the Provider",
+  return err_set(err, ERR_UNSUPPORTED,
+                 "disks of %s cannot be reached: its libvirt is spoken to by "
+                 "TLS, bytes need ssh; set spec.ssh of the Provider",
                  h->config->endpoint);
 }
 
@@ -93,7 +94,7 @@ int host_check_run(struct host *h, const char *const *argv, struct err *err)
   return err_set(err, kind, "%s on %s: %.400s", argv[0], where, said ? said : "");
 }
 
-// ---- files --------------------------------------------------------------------------------------
+// ---- files -------------------------------------------------------------------------------------
 
 static int local_stat(const char *path, struct file_facts *ret, struct err *err)
 {

@@ -6,7 +6,7 @@
 #include "providers/libvirt/host_internal.h"
 #include "providers/libvirt/image_internal.h"
 
-// ---- description ----------------------------------------------------------------------------
+// ---- description -------------------------------------------------------------------------------
 
 // A volume's path, and its size as the pool knows it.
 static int volume_facts(struct host *h, const struct disk_source *source, struct vm_disk *disk,
@@ -54,9 +54,10 @@ static int not_movable(const struct disk_source *source, const char *name, struc
 {
   if (!str_eq(source->type, "file") && !str_eq(source->type, "block") &&
       !str_eq(source->type, "volume"))
-    return err_set(err, ERR_UNSUPPORTED, "disk '%s' is of type %s%s%s; disks on files, block "
-                                         "devices and storage volumes can be read", name,
-                   source->type ? source->type : "unknown", source->protocol ? ", " : "",
+    return err_set(err, ERR_UNSUPPORTED,
+                   "disk '%s' is of type %s%s%s; disks on files, block "
+                   "devices and storage volumes can be read",
+                   name, source->type ? source->type : "unknown", source->protocol ? ", " : "",
                    source->protocol ? source->protocol : "");
   if (source->encrypted)
     return err_set(err, ERR_UNSUPPORTED, "disk '%s' is encrypted; remove the encryption first",
@@ -77,8 +78,7 @@ static int disk_facts(struct host *h, virDomainPtr domain, const struct xml *x,
       not_movable(&source, disk->name, err) != 0)
     return -1;
   if (source.pool ? volume_facts(h, &source, disk, err) != 0 : str_empty(disk->path))
-    return source.pool ? -1
-                       : err_set(err, ERR_NOT_FOUND, "disk '%s' has no file", disk->name);
+    return source.pool ? -1 : err_set(err, ERR_NOT_FOUND, "disk '%s' has no file", disk->name);
   if (disk->role == VM_DISK_ROLE_NVRAM)
     return nvram_facts(h, disk, err);
   if (!source.pool)
@@ -134,7 +134,7 @@ int host_find_vm(void *handle, const char *name_or_id, struct vm *ret, struct er
   return domain ? describe(h, domain, ret, err) : -1;
 }
 
-// ---- findings ---------------------------------------------------------------------------------
+// ---- findings ----------------------------------------------------------------------------------
 
 static void check_power(virDomainPtr domain, const struct vm *vm, struct findings *f)
 {
@@ -220,8 +220,8 @@ static void check_shared(struct host *h, const struct vm *vm, const struct vm_di
 static void check_disk(struct host *h, virDomainPtr domain, const struct xml *x,
                        const struct vm *vm, const struct vm_disk *given, struct findings *f)
 {
-  struct vm_disk disk = {.name = str_dup(given->name), .role = given->role,
-                         .path = str_dup(given->path)};
+  struct vm_disk disk = {
+      .name = str_dup(given->name), .role = given->role, .path = str_dup(given->path)};
   struct disk_source source CLEANUP(disk_source_release) = {0};
   struct err problem = ERR_INIT;
   if (disk_facts(h, domain, x, &disk, &problem) != 0)
@@ -271,7 +271,7 @@ int host_check_source(void *handle, const struct vm *vm, struct findings *f, str
   return 0;
 }
 
-// ---- reaching the bytes -----------------------------------------------------------------------
+// ---- reaching the bytes ------------------------------------------------------------------------
 
 int host_reach(struct host *h, const char *path, int format, int64_t size_bytes, struct reach *ret,
                struct err *err)

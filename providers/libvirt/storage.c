@@ -68,8 +68,9 @@ static int find_folder(struct host *h, struct place *p, struct err *err)
   struct command_result r CLEANUP(command_result_release) = {0};
   if (host_run(h, test, &r, err) != 0)
     return -1;
-  return r.exit_status == 0 ? 0 : err_set(err, ERR_NOT_FOUND, "there is no folder %s on %s",
-                                          p->path, h->config->endpoint);
+  return r.exit_status == 0 ? 0
+                            : err_set(err, ERR_NOT_FOUND, "there is no folder %s on %s", p->path,
+                                      h->config->endpoint);
 }
 
 static int find_pool(struct host *h, struct place *p, struct err *err)
@@ -92,8 +93,10 @@ static int find_pool(struct host *h, struct place *p, struct err *err)
   p->free_bytes = facts.free_bytes;
   p->path = TAKE(facts.path);
   if (!failed && (!known || !p->path))
-    failed = err_set(err, ERR_UNSUPPORTED, "storage pool '%s' is of type %s; disks go to dir, fs, "
-                                           "netfs and logical pools", p->name, facts.type);
+    failed = err_set(err, ERR_UNSUPPORTED,
+                     "storage pool '%s' is of type %s; disks go to dir, fs, "
+                     "netfs and logical pools",
+                     p->name, facts.type);
   free(facts.name);
   free(facts.type);
   return failed;
@@ -110,7 +113,7 @@ int place_find(struct host *h, const char *storage, struct place *ret, struct er
   return ret->path ? find_folder(h, ret, err) : err_set(err, ERR_NO_MEMORY, "out of memory");
 }
 
-// ---- who uses a file --------------------------------------------------------------------------
+// ---- who uses a file ---------------------------------------------------------------------------
 
 // Disks given as pool and volume have no path in the definition.
 static bool uses_volume(struct host *h, const struct xml *x, const char *path)
@@ -216,7 +219,7 @@ int path_user_but(struct host *h, const char *path, const char *uuid, char **ret
   return failed;
 }
 
-// ---- removing -----------------------------------------------------------------------------------
+// ---- removing ----------------------------------------------------------------------------------
 
 // What there is to remove: a volume, a plain file, or nothing.
 struct victim {
@@ -232,8 +235,10 @@ static int find_victim(struct host *h, const char *path, struct victim *ret, str
     return -1;
   ret->exists = facts.exists; // a pool that was not refreshed still lists what is gone
   if (!ret->volume && facts.is_block)
-    return err_set(err, ERR_UNSUPPORTED, "%s is a block device and no volume of a storage pool; it "
-                                         "is not removed", path);
+    return err_set(err, ERR_UNSUPPORTED,
+                   "%s is a block device and no volume of a storage pool; it "
+                   "is not removed",
+                   path);
   return 0;
 }
 

@@ -7,10 +7,10 @@
 int pool_facts(virStoragePoolPtr pool, struct provider_storage *ret, struct err *err);
 
 struct place {
-  char *name; // as people wrote it
+  char *name;             // as people wrote it
   virStoragePoolPtr pool; // NULL: a folder
-  char *path;   // the pool's target, or the folder
-  bool folder;  // holds files: dir, fs, netfs; false: block devices (logical)
+  char *path;             // the pool's target, or the folder
+  bool folder;            // holds files: dir, fs, netfs; false: block devices (logical)
   bool active;
   int64_t free_bytes; // -1 = unknown
 };

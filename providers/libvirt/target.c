@@ -7,8 +7,8 @@
 
 #include "base/str.h"
 
-#define NVRAM_FOLDER   "/var/lib/libvirt/qemu/nvram"
-#define DISK_WORD_MAX  32
+#define NVRAM_FOLDER  "/var/lib/libvirt/qemu/nvram"
+#define DISK_WORD_MAX 32
 
 static int no_memory(struct err *err)
 {
@@ -20,7 +20,7 @@ static const struct target_disk *target_disk_at(const struct vm_target *t, size_
   return i < t->disks.count ? (const struct target_disk *)t->disks.items + i : NULL;
 }
 
-// ---- capabilities -------------------------------------------------------------------------------
+// ---- capabilities ------------------------------------------------------------------------------
 
 void caps_release(struct caps *c)
 {
@@ -51,7 +51,7 @@ int caps_get(struct host *h, const struct vm *vm, struct caps *ret, struct err *
   return xml_parse(&ret->xml, text, "domain capabilities", err);
 }
 
-// ---- places -------------------------------------------------------------------------------------
+// ---- places ------------------------------------------------------------------------------------
 
 // A variable store is a file; where disks are block devices it goes to libvirt's own folder.
 static const char *folder_for(const struct place *p, const struct vm_disk *d)
@@ -70,8 +70,7 @@ static char *file_name(const struct vm_target *t, size_t i, bool folder, struct 
   char *name = NULL;
   bool nvram = d->role == VM_DISK_ROLE_NVRAM;
   const char *suffix = nvram ? ".fd" : folder ? "." : "";
-  const char *format =
-      folder && !nvram ? disk_format_names[target_disk_at(t, i)->format] : "";
+  const char *format = folder && !nvram ? disk_format_names[target_disk_at(t, i)->format] : "";
   if (vm_word && disk_word)
     name = str_printf("%s-%.*s-%s%s%s", vm_word, DISK_WORD_MAX, nvram ? "nvram" : disk_word, uid8,
                       suffix, format);
@@ -90,8 +89,10 @@ static int format_ok(const struct vm_target *t, size_t i, const struct place *p,
   if (d->role == VM_DISK_ROLE_NVRAM && format != DISK_FORMAT_RAW)
     return err_set(err, ERR_UNSUPPORTED, "the NVRAM is a raw file");
   if (!p->folder && format != DISK_FORMAT_RAW)
-    return err_set(err, ERR_UNSUPPORTED, "disk '%s': the storage '%s' holds block devices: its "
-                                         "format is raw", d->name, p->name);
+    return err_set(err, ERR_UNSUPPORTED,
+                   "disk '%s': the storage '%s' holds block devices: its "
+                   "format is raw",
+                   d->name, p->name);
   return 0;
 }
 
@@ -148,11 +149,13 @@ int owned_path_ok(const struct owned *o, const struct place *p, const char *uid,
   if (ends && p->path && strncmp(o->id, p->path, (size_t)(slash - o->id)) == 0 &&
       strlen(p->path) == (size_t)(slash - o->id))
     return 0;
-  return err_set(err, ERR_DENIED, "'%s' is not a name that drover gives to a disk of this object "
-                                  "in %s; it is left alone", o->id, p->name);
+  return err_set(err, ERR_DENIED,
+                 "'%s' is not a name that drover gives to a disk of this object "
+                 "in %s; it is left alone",
+                 o->id, p->name);
 }
 
-// ---- making room --------------------------------------------------------------------------------
+// ---- making room -------------------------------------------------------------------------------
 
 static char *volume_xml(const char *name, int format, int64_t size_bytes, bool thick)
 {
@@ -215,18 +218,19 @@ static int make_file(struct host *h, const struct room *r, struct err *err)
     return -1;
   if (facts.exists) // of a first try: the name carries our uid
     return 0;
-  const char *options = r->thick ? "preallocation=falloc"
+  const char *options = r->thick                         ? "preallocation=falloc"
                         : r->format == DISK_FORMAT_QCOW2 ? "compat=1.1"
                                                          : "preallocation=off";
-  const char *argv[] = {"qemu-img", "create", "-q", "-f", disk_format_names[r->format], "-o",
-                        options, "--", r->path, size, NULL};
+  const char *argv[] = {"qemu-img", "create", "-q", "-f",    disk_format_names[r->format],
+                        "-o",       options,  "--", r->path, size,
+                        NULL};
   return host_check_run(h, argv, err);
 }
 
 // Files on this host are made by the mover, under a temporary name. What it cannot make (files on
 // other hosts, block devices, space taken at once) is made here, and the mover writes into it.
-static int make_room(struct host *h, const struct place *p, const struct room *r,
-                     struct reach *ret, struct err *err)
+static int make_room(struct host *h, const struct place *p, const struct room *r, struct reach *ret,
+                     struct err *err)
 {
   if (h->data == DATA_LOCAL && p->folder && !r->thick) {
     ret->create = true;
@@ -285,7 +289,7 @@ int host_target_disk_done(void *handle, const struct vm_target *t, size_t i, con
   return 0;
 }
 
-// ---- the VM -------------------------------------------------------------------------------------
+// ---- the VM ------------------------------------------------------------------------------------
 
 int host_target_plan_vm(void *handle, const struct vm_target *t, struct owned *ret, struct err *err)
 {
@@ -327,8 +331,10 @@ static int look_for_ours(struct host *h, const struct vm_target *t, const char *
   if (named)
     virDomainGetUUIDString(named, named_uuid);
   if (named && !str_eq(named_uuid, uuid))
-    return err_set(err, ERR_EXISTS, "there is another VM '%s' on %s; choose another name, or "
-                                    "remove it", t->vm.name, h->config->endpoint);
+    return err_set(err, ERR_EXISTS,
+                   "there is another VM '%s' on %s; choose another name, or "
+                   "remove it",
+                   t->vm.name, h->config->endpoint);
   if (!domain)
     return 0;
   struct xml x CLEANUP(xml_release) = {0};
@@ -336,8 +342,10 @@ static int look_for_ours(struct host *h, const struct vm_target *t, const char *
     return -1;
   cleanup_free char *mark = xml_get(&x, NULL, "/domain/metadata/drover:owner");
   if (!owner_same(mark, t->owner))
-    return err_set(err, ERR_EXISTS, "there is a VM with the UUID %s on %s that does not bear our "
-                                    "mark", uuid, h->config->endpoint);
+    return err_set(err, ERR_EXISTS,
+                   "there is a VM with the UUID %s on %s that does not bear our "
+                   "mark",
+                   uuid, h->config->endpoint);
   return virDomainIsActive(domain) == 1;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// provider_tool [OPTIONS] ENDPOINT VERB [ARGUMENTS]: one verb of the provider's seam, for the scripts
-// beside it. Prints JSON or lines; a failure is "error REASON: message" on standard error, status 1.
+// provider_tool [OPTIONS] ENDPOINT VERB [ARGUMENTS]: one verb of the provider's seam, for the
+// scripts beside it. Prints JSON or lines; a failure is "error REASON: message" on standard error,
+// status 1.
 //
 //   --ssh-key F --known-hosts F --any-host-key --ca F --cert F --key F --insecure  credentials
 //   --ssh-host H --ssh-port N --allowed CIDR --storage S --deadline-ms N
@@ -25,12 +26,12 @@ struct tool {
   struct err err;
 };
 
-// ---- output and input -----------------------------------------------------------------------------
+// ---- output and input --------------------------------------------------------------------------
 
 static int print_json(struct json_object *json)
 {
-  puts(json_object_to_json_string_ext(json, JSON_C_TO_STRING_PRETTY |
-                                                JSON_C_TO_STRING_NOSLASHESCAPE));
+  puts(json_object_to_json_string_ext(json,
+                                      JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
   json_object_put(json);
   return 0;
 }
@@ -91,7 +92,7 @@ static int read_target(struct tool *t, struct vm_target *ret)
   return failed;
 }
 
-// ---- verbs ----------------------------------------------------------------------------------------
+// ---- verbs -------------------------------------------------------------------------------------
 
 static int do_probe(struct tool *t)
 {
@@ -311,34 +312,65 @@ static const struct {
     {"remove", 4, do_remove},
 };
 
-// ---- options --------------------------------------------------------------------------------------
+// ---- options -----------------------------------------------------------------------------------
 
 static const struct option options[] = {
-    {"ssh-key", required_argument, NULL, 'k'},    {"known-hosts", required_argument, NULL, 'h'},
-    {"any-host-key", no_argument, NULL, 'a'},     {"ca", required_argument, NULL, 'c'},
-    {"cert", required_argument, NULL, 'e'},       {"key", required_argument, NULL, 'p'},
-    {"insecure", no_argument, NULL, 'i'},         {"ssh-host", required_argument, NULL, 's'},
-    {"ssh-port", required_argument, NULL, 'P'},   {"allowed", required_argument, NULL, 'f'},
-    {"storage", required_argument, NULL, 'S'},    {"deadline-ms", required_argument, NULL, 'd'},
+    {"ssh-key", required_argument, NULL, 'k'},
+    {"known-hosts", required_argument, NULL, 'h'},
+    {"any-host-key", no_argument, NULL, 'a'},
+    {"ca", required_argument, NULL, 'c'},
+    {"cert", required_argument, NULL, 'e'},
+    {"key", required_argument, NULL, 'p'},
+    {"insecure", no_argument, NULL, 'i'},
+    {"ssh-host", required_argument, NULL, 's'},
+    {"ssh-port", required_argument, NULL, 'P'},
+    {"allowed", required_argument, NULL, 'f'},
+    {"storage", required_argument, NULL, 'S'},
+    {"deadline-ms", required_argument, NULL, 'd'},
     {NULL, 0, NULL, 0},
 };
 
 static void take_option(int option, struct provider_config *c, const char **ret_allowed)
 {
   switch (option) {
-  case 'k': read_secret(optarg, &c->ssh_key); return;
-  case 'h': c->known_hosts = read_file(optarg); return;
-  case 'a': c->insecure_host_key = true; return;
-  case 'c': c->ca_pem = read_file(optarg); return;
-  case 'e': read_secret(optarg, &c->client_cert_pem); return;
-  case 'p': read_secret(optarg, &c->client_key_pem); return;
-  case 'i': c->insecure_skip_verify = true; return;
-  case 's': c->ssh_host = str_dup(optarg); return;
-  case 'P': c->ssh_port = atoi(optarg); return;
-  case 'f': *ret_allowed = optarg; return;
-  case 'S': c->default_storage = str_dup(optarg); return;
-  case 'd': c->deadline_ms = atoi(optarg); return;
-  default: exit(2);
+  case 'k':
+    read_secret(optarg, &c->ssh_key);
+    return;
+  case 'h':
+    c->known_hosts = read_file(optarg);
+    return;
+  case 'a':
+    c->insecure_host_key = true;
+    return;
+  case 'c':
+    c->ca_pem = read_file(optarg);
+    return;
+  case 'e':
+    read_secret(optarg, &c->client_cert_pem);
+    return;
+  case 'p':
+    read_secret(optarg, &c->client_key_pem);
+    return;
+  case 'i':
+    c->insecure_skip_verify = true;
+    return;
+  case 's':
+    c->ssh_host = str_dup(optarg);
+    return;
+  case 'P':
+    c->ssh_port = atoi(optarg);
+    return;
+  case 'f':
+    *ret_allowed = optarg;
+    return;
+  case 'S':
+    c->default_storage = str_dup(optarg);
+    return;
+  case 'd':
+    c->deadline_ms = atoi(optarg);
+    return;
+  default:
+    exit(2);
   }
 }
 

@@ -253,10 +253,7 @@ static void test_credentials(void **state)
   assert_int_equal(PERFORM(b, "/ok"), 0);
   assert_string_equal(b->authorization, ""); // nothing is left from the call before
   expect_error(b, PERFORM(b, "/ok", .bearer = &bad), ERR_INVALID, "line break");
-  const struct http_header injected[] = {
-      {"X-A", "1\r\nX-B: 2"},
-      {NULL,  NULL         }
-  };
+  const struct http_header injected[] = {{"X-A", "1\r\nX-B: 2"}, {NULL, NULL}};
   expect_error(b, PERFORM(b, "/ok", .headers = injected), ERR_INVALID, "characters");
   secret_release(&token), secret_release(&password), secret_release(&bad);
 }
@@ -287,23 +284,11 @@ static void test_status_kinds(void **state)
     long status;
     enum err_kind kind;
   } rows[] = {
-      {301, ERR_INVALID  },
-      {400, ERR_INVALID  },
-      {401, ERR_AUTH     },
-      {403, ERR_DENIED   },
-      {404, ERR_NOT_FOUND},
-      {409, ERR_CONFLICT },
-      {410, ERR_NOT_FOUND},
-      {412, ERR_CONFLICT },
-      {413, ERR_NO_SPACE },
-      {418, ERR_INVALID  },
-      {423, ERR_BUSY     },
-      {429, ERR_THROTTLED},
-      {500, ERR_PROTOCOL },
-      {503, ERR_THROTTLED},
-      {507, ERR_NO_SPACE },
-      {599, ERR_PROTOCOL },
-      {100, ERR_PROTOCOL },
+      {301, ERR_INVALID},   {400, ERR_INVALID},   {401, ERR_AUTH},      {403, ERR_DENIED},
+      {404, ERR_NOT_FOUND}, {409, ERR_CONFLICT},  {410, ERR_NOT_FOUND}, {412, ERR_CONFLICT},
+      {413, ERR_NO_SPACE},  {418, ERR_INVALID},   {423, ERR_BUSY},      {429, ERR_THROTTLED},
+      {500, ERR_PROTOCOL},  {503, ERR_THROTTLED}, {507, ERR_NO_SPACE},  {599, ERR_PROTOCOL},
+      {100, ERR_PROTOCOL},
   };
   for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
     struct err err = ERR_INIT;

@@ -75,14 +75,19 @@ static int fake_finish(void *h, const struct vm_target *t, const struct owned *d
 }
 
 static const struct provider_ops ops = {
-    .type = "Fake", .open = fake_open, .close = fake_close, .alive = fake_alive,
-    .power = fake_power, .find_vm = fake_find_vm, .target_finish = fake_finish,
+    .type = "Fake",
+    .open = fake_open,
+    .close = fake_close,
+    .alive = fake_alive,
+    .power = fake_power,
+    .find_vm = fake_find_vm,
+    .target_finish = fake_finish,
 };
 
 static struct provider *make(char *username)
 {
-  struct provider_config c = {.type = "Fake", .endpoint = "fake://x", .username = username,
-                              .deadline_ms = DEADLINE_MS};
+  struct provider_config c = {
+      .type = "Fake", .endpoint = "fake://x", .username = username, .deadline_ms = DEADLINE_MS};
   struct provider *p;
   struct err err = ERR_INIT;
   assert_ok(provider_open_ops(&ops, &c, NULL, &p, &err), &err);
@@ -126,8 +131,8 @@ static void test_arguments_are_copied_whole(void **state)
   struct provider *p = make(NULL);
   struct vm_disk disks[2] = {{.name = "vda"}, {.name = "vdb"}};
   struct target_disk how[2] = {{.storage = "default"}, {.storage = "fast"}};
-  struct vm_target t = {.vm = {.name = "m", .disks = {disks, 2}}, .disks = {how, 2},
-                        .owner = "o", .uid = "u"};
+  struct vm_target t = {
+      .vm = {.name = "m", .disks = {disks, 2}}, .disks = {how, 2}, .owner = "o", .uid = "u"};
   struct owned owned[2] = {{"Volume", "/a", "p"}, {"Volume", "/b", "p"}};
   struct owned vm = {"VM", "uuid", "h"};
   struct vm_made made;

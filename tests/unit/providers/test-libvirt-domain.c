@@ -55,9 +55,9 @@ static void test_describe(void **state)
     struct vm vm CLEANUP(vm_release);
     describe(names[i], &vm);
     struct json_object *json = table_encode(&vm_table, &vm);
-    cleanup_free char *text = str_printf(
-        "%s\n", json_object_to_json_string_ext(json, JSON_C_TO_STRING_PRETTY |
-                                                         JSON_C_TO_STRING_NOSLASHESCAPE));
+    cleanup_free char *text =
+        str_printf("%s\n", json_object_to_json_string_ext(
+                               json, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
     json_object_put(json);
     cleanup_free char *file = str_printf("%s.json", names[i]);
     compare(file, text);
@@ -93,7 +93,7 @@ static void test_disk_sources(void **state)
   assert_true(domain_writes_path(&w, "/dev/vg0/win"));
 }
 
-// ---- building -------------------------------------------------------------------------------------
+// ---- building ----------------------------------------------------------------------------------
 
 struct made {
   char *xml;
@@ -114,7 +114,8 @@ static int build(const struct vm *vm, const char *caps_file, const struct target
   cleanup_free char *text = read_golden(caps_file);
   struct caps caps = {0};
   assert_ok(xml_parse(&caps.xml, text, "caps", err), err);
-  struct vm_target t = {.vm = *vm, .disks = {(void *)(uintptr_t)how, vm->disks.count},
+  struct vm_target t = {.vm = *vm,
+                        .disks = {(void *)(uintptr_t)how, vm->disks.count},
                         .owner = "i/ns/n/5bd3a7e0-0000-4000-8000-000000000000/h",
                         .uid = "5bd3a7e0-0000-4000-8000-000000000000"};
   struct build b = {&t, &caps, places, "default", &ret->adapted};
@@ -151,14 +152,14 @@ static void test_build(void **state)
   }
 }
 
-static const struct vm plain = {.name = "m", .memory_bytes = 1 << 28, .cpus = 1,
-                                .machine = "q35", .arch = "x86_64"};
+static const struct vm plain = {
+    .name = "m", .memory_bytes = 1 << 28, .cpus = 1, .machine = "q35", .arch = "x86_64"};
 
 static void test_hostile_words_stay_words(void **state)
 {
   (void)state;
-  struct vm_disk disk = {.name = "vda", .bus = VM_BUS_VIRTIO,
-                         .serial = "'/><source file='/etc/shadow'/>"};
+  struct vm_disk disk = {
+      .name = "vda", .bus = VM_BUS_VIRTIO, .serial = "'/><source file='/etc/shadow'/>"};
   struct vm_nic nic = {.mac = "'/><x", .model = "]]>", .network = "bridge:\"><hostdev/>"};
   struct vm vm = plain;
   vm.name = "<name>&lt;' \"";
@@ -212,8 +213,8 @@ static void test_buses_and_names(void **state)
 static void test_firmware(void **state)
 {
   (void)state;
-  struct vm_disk disks[2] = {{.name = "vda"}, {.name = "nvram", .role = VM_DISK_ROLE_NVRAM,
-                                               .capacity_bytes = 540672}};
+  struct vm_disk disks[2] = {
+      {.name = "vda"}, {.name = "nvram", .role = VM_DISK_ROLE_NVRAM, .capacity_bytes = 540672}};
   struct vm vm = plain;
   struct err err = ERR_INIT;
   vm.disks = (struct list){disks, 2};
@@ -246,9 +247,12 @@ static void test_no_memory_is_refused(void **state)
 static void test_machines(void **state)
 {
   (void)state;
-  static const char *const pairs[][2] = {{"pc-q35-7.2", "q35"},    {"pc-i440fx-jammy", "pc"},
-                                         {"q35", "q35"},           {"pc", "pc"},
-                                         {"virt-7.2", "virt"},     {"microvm", "microvm"},
+  static const char *const pairs[][2] = {{"pc-q35-7.2", "q35"},
+                                         {"pc-i440fx-jammy", "pc"},
+                                         {"q35", "q35"},
+                                         {"pc", "pc"},
+                                         {"virt-7.2", "virt"},
+                                         {"microvm", "microvm"},
                                          {"pseries-7.2", "pseries"}};
   for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
     cleanup_free char *family = machine_family(pairs[i][0]);
@@ -259,10 +263,10 @@ static void test_machines(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_describe),     cmocka_unit_test(test_disk_sources),
-      cmocka_unit_test(test_build),        cmocka_unit_test(test_hostile_words_stay_words),
-      cmocka_unit_test(test_firmware),     cmocka_unit_test(test_buses_and_names),
-      cmocka_unit_test(test_machines),     cmocka_unit_test(test_no_memory_is_refused),
+      cmocka_unit_test(test_describe), cmocka_unit_test(test_disk_sources),
+      cmocka_unit_test(test_build),    cmocka_unit_test(test_hostile_words_stay_words),
+      cmocka_unit_test(test_firmware), cmocka_unit_test(test_buses_and_names),
+      cmocka_unit_test(test_machines), cmocka_unit_test(test_no_memory_is_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

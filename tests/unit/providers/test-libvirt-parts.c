@@ -8,11 +8,11 @@
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
+#include "base/runtime_folder.h"
 #include "base/str.h"
 #include "providers/libvirt/build_internal.h"
 #include "providers/libvirt/host_internal.h"
 #include "providers/libvirt/image_internal.h"
-#include "providers/libvirt/private_dir_internal.h"
 #include "tests/unit/unit.h"
 
 static void test_endpoints(void **state)
@@ -38,14 +38,32 @@ static void test_endpoints(void **state)
 static void test_bad_endpoints(void **state)
 {
   (void)state;
-  static const char *const bad[] = {
-      "", "qemu:///session", "qemu:///system?socket=/x", "test:///default", "qemu+tcp://h/system",
-      "qemu+ssh://h/system?command=/bin/sh", "qemu+ssh://h", "qemu+ssh:///system",
-      "qemu+ssh://-oProxyCommand=x/system", "qemu+ssh://-x@h/system", "qemu+ssh://u:p@h/system",
-      "qemu+ssh://h:0/system", "qemu+ssh://h:70000/system", "qemu+ssh://h:x/system",
-      "qemu+ssh://h h/system", "qemu+ssh://h\n/system", "qemu+tls://u@h/system",
-      "qemu+tls://[::1/system", "qemu+tls://[::1]x/system", "unix://rel", "unix:///a?b", "unix:///a#b",
-      "unix:///a/../b", "unix:///a%2e", "qemu+ssh://h/system/../x", "qemu+ssh://.../system"};
+  static const char *const bad[] = {"",
+                                    "qemu:///session",
+                                    "qemu:///system?socket=/x",
+                                    "test:///default",
+                                    "qemu+tcp://h/system",
+                                    "qemu+ssh://h/system?command=/bin/sh",
+                                    "qemu+ssh://h",
+                                    "qemu+ssh:///system",
+                                    "qemu+ssh://-oProxyCommand=x/system",
+                                    "qemu+ssh://-x@h/system",
+                                    "qemu+ssh://u:p@h/system",
+                                    "qemu+ssh://h:0/system",
+                                    "qemu+ssh://h:70000/system",
+                                    "qemu+ssh://h:x/system",
+                                    "qemu+ssh://h h/system",
+                                    "qemu+ssh://h\n/system",
+                                    "qemu+tls://u@h/system",
+                                    "qemu+tls://[::1/system",
+                                    "qemu+tls://[::1]x/system",
+                                    "unix://rel",
+                                    "unix:///a?b",
+                                    "unix:///a#b",
+                                    "unix:///a/../b",
+                                    "unix:///a%2e",
+                                    "qemu+ssh://h/system/../x",
+                                    "qemu+ssh://.../system"};
   for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
     struct endpoint e;
     struct err err = ERR_INIT;
@@ -101,8 +119,10 @@ static void test_names(void **state)
   assert_int_equal(build_uid8("0f1e2d3", uid8, &err), -1);
   assert_int_equal(build_uid8("../../../", uid8, &err), -1);
 
-  static const char *const words[][2] = {{"web-1.a_b", "web-1.a_b"}, {"../x", "_._x"},
-                                         {"-rf", "_rf"},             {"a/b c'\"", "a_b_c__"},
+  static const char *const words[][2] = {{"web-1.a_b", "web-1.a_b"},
+                                         {"../x", "_._x"},
+                                         {"-rf", "_rf"},
+                                         {"a/b c'\"", "a_b_c__"},
                                          {"\xc3\xbc", "__"}};
   for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
     cleanup_free char *word = build_file_word(words[i][0]);
@@ -127,7 +147,7 @@ static void test_shell_quote(void **state)
   assert_string_equal(r.output, "a b|it's|$(touch x)|`x`|\\|-n||");
 }
 
-// ---- images ---------------------------------------------------------------------------------------
+// ---- images ------------------------------------------------------------------------------------
 
 static void put(unsigned char *at, uint64_t value, size_t length)
 {
@@ -177,9 +197,18 @@ static void test_hostile_heads(void **state)
     size_t at, length;
     uint64_t value;
   } changes[] = {
-      {0, 4, 0},           {4, 4, 1},          {4, 4, 9},        {8, 8, 511},
-      {8, 8, UINT64_MAX},  {16, 4, 1024},      {16, 4, 0xffffffff}, {24, 8, UINT64_MAX},
-      {100, 4, 72},        {100, 4, 0xfffffff0}, {108, 4, 0xffffffff}, {108, 4, 500},
+      {0, 4, 0},
+      {4, 4, 1},
+      {4, 4, 9},
+      {8, 8, 511},
+      {8, 8, UINT64_MAX},
+      {16, 4, 1024},
+      {16, 4, 0xffffffff},
+      {24, 8, UINT64_MAX},
+      {100, 4, 72},
+      {100, 4, 0xfffffff0},
+      {108, 4, 0xffffffff},
+      {108, 4, 500},
   };
   for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
     unsigned char b[512];
@@ -229,7 +258,7 @@ static void test_backing_paths(void **state)
   }
 }
 
-// ---- private folders ------------------------------------------------------------------------------
+// ---- private folders ---------------------------------------------------------------------------
 
 static bool exists(const char *path)
 {
@@ -237,7 +266,8 @@ static bool exists(const char *path)
   return lstat(path, &st) == 0;
 }
 
-// A child is killed and leaves its folder; the next process removes it, and keeps that of the living.
+// A child is killed and leaves its folder; the next process removes it, and keeps that of the
+// living.
 static char *start_child(pid_t *ret, bool survive)
 {
   int pair[2];
@@ -245,8 +275,8 @@ static char *start_child(pid_t *ret, bool survive)
   *ret = fork();
   if (*ret == 0) {
     char *dir = NULL;
-    if (private_dir_new(&dir, NULL) != 0 ||
-        private_dir_write(dir, "key", 0600, "secret", 6, NULL) != 0 ||
+    if (runtime_folder_new(&dir, NULL) != 0 ||
+        runtime_folder_write(dir, "key", 0600, "secret", 6, NULL) != 0 ||
         write(pair[1], dir, strlen(dir) + 1) < 0)
       _exit(1);
     if (survive)
@@ -276,15 +306,15 @@ static void test_private_folders(void **state)
   assert_true(exists(left));
   cleanup_free char *used = start_child(&living, true);
   char *mine = NULL;
-  assert_ok(private_dir_new(&mine, &err), &err);
-  assert_ok(private_dir_write(mine, "key", 0600, "s", 1, &err), &err);
-  assert_int_equal(private_dir_write(mine, "key", 0600, "s", 1, &err), -1);
+  assert_ok(runtime_folder_new(&mine, &err), &err);
+  assert_ok(runtime_folder_write(mine, "key", 0600, "s", 1, &err), &err);
+  assert_int_equal(runtime_folder_write(mine, "key", 0600, "s", 1, &err), -1);
   assert_false(exists(left));
   assert_true(exists(used));
   assert_int_equal(stat(mine, &st), 0);
   assert_int_equal(st.st_mode & 0777, 0700);
   cleanup_free char *copy = str_dup(mine);
-  private_dir_remove(mine);
+  runtime_folder_remove(mine);
   assert_false(exists(copy));
   kill(living, SIGKILL);
   waitpid(living, NULL, 0);
@@ -295,10 +325,10 @@ static void test_private_folders(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_endpoints),     cmocka_unit_test(test_bad_endpoints),
-      cmocka_unit_test(test_error_kinds),   cmocka_unit_test(test_names),
-      cmocka_unit_test(test_shell_quote),   cmocka_unit_test(test_qcow2_head),
-      cmocka_unit_test(test_hostile_heads), cmocka_unit_test(test_backing_paths),
+      cmocka_unit_test(test_endpoints),       cmocka_unit_test(test_bad_endpoints),
+      cmocka_unit_test(test_error_kinds),     cmocka_unit_test(test_names),
+      cmocka_unit_test(test_shell_quote),     cmocka_unit_test(test_qcow2_head),
+      cmocka_unit_test(test_hostile_heads),   cmocka_unit_test(test_backing_paths),
       cmocka_unit_test(test_private_folders),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

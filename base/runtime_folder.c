@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "providers/libvirt/private_dir_internal.h"
+#include "base/runtime_folder.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -44,7 +44,7 @@ static void remove_tree(const char *path)
   nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
-void private_dir_remove(char *path)
+void runtime_folder_remove(char *path)
 {
   if (path)
     remove_tree(path);
@@ -60,8 +60,10 @@ static int make_root(const char *root, struct err *err)
   if (lstat(root, &st) != 0)
     return err_errno(err, errno, "runtime folder %s", root);
   if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid())
-    return err_set(err, ERR_IO, "the runtime folder %s belongs to somebody else; set "
-                                "DROVER_RUNTIME_DIR to a folder of your own", root);
+    return err_set(err, ERR_IO,
+                   "the runtime folder %s belongs to somebody else; set "
+                   "DROVER_RUNTIME_DIR to a folder of your own",
+                   root);
   if (chmod(root, 0700) != 0)
     return err_errno(err, errno, "runtime folder %s", root);
   return 0;
@@ -112,7 +114,7 @@ static int make_process_dir(struct err *err)
   return 0;
 }
 
-int private_dir_new(char **ret, struct err *err)
+int runtime_folder_new(char **ret, struct err *err)
 {
   LOCK_FOR_SCOPE(&mutex);
   if (!process_dir && make_process_dir(err) != 0)
@@ -138,8 +140,8 @@ static int write_all(int fd, const char *bytes, size_t length)
   return 0;
 }
 
-int private_dir_write(const char *dir, const char *name, int mode, const void *bytes, size_t length,
-                      struct err *err)
+int runtime_folder_write(const char *dir, const char *name, int mode, const void *bytes,
+                         size_t length, struct err *err)
 {
   cleanup_free char *path = str_printf("%s/%s", dir, name);
   cleanup_close int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
