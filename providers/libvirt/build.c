@@ -29,7 +29,7 @@ static void adapt(const struct build *b, const char *format, ...)
     strings_add(b->adapted, text);
 }
 
-// ---- firmware -----------------------------------------------------------------------------------
+// ---- firmware ----------------------------------------------------------------------------------
 
 bool build_wants_uefi(const struct caps *caps, const struct vm *vm)
 {
@@ -122,7 +122,7 @@ static int add_os(const struct build *b, xmlNodePtr domain, struct err *err)
              : no_memory(err);
 }
 
-// ---- processor ----------------------------------------------------------------------------------
+// ---- processor ---------------------------------------------------------------------------------
 
 static bool caps_cpu_mode(const struct build *b, const char *mode)
 {
@@ -185,8 +185,7 @@ static int add_cpu(const struct build *b, xmlNodePtr domain, struct err *err)
              : no_memory(err);
 }
 
-// ---- the rest of the machine
-// ----------------------------------------------------------------------
+// ---- the rest of the machine -------------------------------------------------------------------
 
 static int add_identity(const struct build *b, xmlNodePtr domain, struct err *err)
 {

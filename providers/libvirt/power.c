@@ -78,7 +78,7 @@ int host_set_autostart(void *handle, const char *vm_id, bool on, struct err *err
   return host_fail(err, "set autostart of '%s'", virDomainGetName(domain));
 }
 
-// ---- removing the source ----------------------------------------------------------------------
+// ---- removing the source -----------------------------------------------------------------------
 
 int host_undefine(virDomainPtr domain, bool with_nvram, struct err *err)
 {

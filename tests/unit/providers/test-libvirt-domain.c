@@ -93,8 +93,7 @@ static void test_disk_sources(void **state)
   assert_true(domain_writes_path(&w, "/dev/vg0/win"));
 }
 
-// ---- building
-// -------------------------------------------------------------------------------------
+// ---- building ----------------------------------------------------------------------------------
 
 struct made {
   char *xml;

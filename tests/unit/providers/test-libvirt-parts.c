@@ -147,8 +147,7 @@ static void test_shell_quote(void **state)
   assert_string_equal(r.output, "a b|it's|$(touch x)|`x`|\\|-n||");
 }
 
-// ---- images
-// ---------------------------------------------------------------------------------------
+// ---- images ------------------------------------------------------------------------------------
 
 static void put(unsigned char *at, uint64_t value, size_t length)
 {
@@ -259,8 +258,7 @@ static void test_backing_paths(void **state)
   }
 }
 
-// ---- private folders
-// ------------------------------------------------------------------------------
+// ---- private folders ---------------------------------------------------------------------------
 
 static bool exists(const char *path)
 {
