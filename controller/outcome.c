@@ -99,7 +99,7 @@ static void migration_outcome(const struct object *o, struct buf *to)
     add_made(st, target_name(o), to);
     add_cost(st, to);
   }
-  bool plain = good && finished && str_eq(finished->reason, "CleaningUp"); // nothing special
+  bool plain = good && finished && str_eq(finished->reason, "Completed"); // nothing special
   if (!finished || plain || (str_empty(finished->message) && good))
     return;
   buf_printf(to, "%s%s: %s", to->length > begin ? "; " : "",

@@ -208,7 +208,10 @@ static void text_end(struct progress_view *v, const struct item *item, const str
   buf_printf(&text, "%s: %s", item->label, item->phase);
   size_t head = text.length;
   buf_adds(&text, ": ");
-  object_outcome(o, &text);
+  if (str_eq(item->reason, "PreflightFailed"))
+    buf_adds(&text, item->reason); // the findings below say the rest
+  else
+    object_outcome(o, &text);
   if (text.length == head + 2)
     text.data[head] = '\0';
   cleanup_free char *clean = text_harmless(buf_str(&text));
