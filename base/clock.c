@@ -46,6 +46,20 @@ char *clock_rfc3339_micro(int64_t wall_ms, char b[40])
   return b;
 }
 
+// "Z" or "+02:00".
+static bool parse_zone(const char *s, int64_t *ret_east_minutes)
+{
+  int hours, minutes, length = 0;
+  *ret_east_minutes = 0;
+  if (strcmp(s, "Z") == 0 || strcmp(s, "z") == 0)
+    return true;
+  if ((*s != '+' && *s != '-') || sscanf(s + 1, "%2d:%2d%n", &hours, &minutes, &length) != 2 ||
+      length != 5 || s[6])
+    return false;
+  *ret_east_minutes = (hours * 60 + minutes) * (*s == '-' ? -1 : 1);
+  return true;
+}
+
 bool clock_parse_rfc3339(const char *s, int64_t *ret_wall_ms)
 {
   struct tm tm = {0};
@@ -58,9 +72,10 @@ bool clock_parse_rfc3339(const char *s, int64_t *ret_wall_ms)
     for (rest++; isdigit((unsigned char)*rest); rest++, scale /= 10)
       ms += (*rest - '0') * scale;
   }
-  if (strcmp(rest, "Z") != 0)
+  int64_t east_minutes;
+  if (!parse_zone(rest, &east_minutes))
     return false;
-  *ret_wall_ms = (int64_t)timegm(&tm) * 1000 + ms;
+  *ret_wall_ms = ((int64_t)timegm(&tm) - east_minutes * 60) * 1000 + ms;
   return true;
 }
 

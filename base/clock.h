@@ -12,7 +12,7 @@ int64_t clock_wall_ms(void); // since 1970 UTC, milliseconds
 char *clock_rfc3339(int64_t wall_ms, char b[32]);
 // With microseconds, as metav1.MicroTime (leases, events).
 char *clock_rfc3339_micro(int64_t wall_ms, char b[40]);
-// Reads either form; false when malformed.
+// Reads either form, and those with an offset from UTC ("+02:00"); false when malformed.
 bool clock_parse_rfc3339(const char *s, int64_t *ret_wall_ms);
 // Uniform in [0, bound): for jitter, never for secrets.
 uint64_t clock_random(uint64_t bound);

@@ -16,7 +16,7 @@
 #include "base/str.h"
 
 #define FDS_MAX 8
-#define ENV_MAX 64
+#define ENV_MAX 512
 
 static command_fake_fn fake;
 static void *fake_arg;

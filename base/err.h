@@ -29,6 +29,7 @@
   X(ERR_CHANGED, "SourceChanged", false)       /* the source is not what it was */                 \
   X(ERR_LIMIT, "LimitExceeded", false)         /* a named limit of ours */                         \
   X(ERR_CANCELLED, "Cancelled", false)         /* somebody asked to stop */                        \
+  X(ERR_PREFLIGHT, "PreflightFailed", false)   /* a check before any change failed */              \
   X(ERR_DEADLINE, "DeadlineExceeded", false)   /* the time-out of the whole object passed */       \
   X(ERR_BUSY, "ResourceBusy", true)            /* locked or in use: may become free */             \
   X(ERR_CONFLICT, "Conflict", true)            /* a precondition failed: read again */             \

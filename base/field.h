@@ -6,8 +6,8 @@
 //     struct ssh { char *host; int64_t port; };
 //     static const struct field ssh_fields[] = {
 //         {"host", FIELD_STRING, offsetof(struct ssh, host), .required = true, .max = 253},
-//         {"port", FIELD_INT, offsetof(struct ssh, port), .fallback = "22", .min = 1, .max =
-//         65535},
+//         {"port", FIELD_INT, offsetof(struct ssh, port), .fallback = "22", .min = 1,
+//          .max = 65535},
 //     };
 //     const struct table ssh_table = TABLE(struct ssh, ssh_fields);
 //
@@ -15,9 +15,8 @@
 //     FIELD_STRING    char *                  NULL when absent
 //     FIELD_BOOL      bool
 //     FIELD_INT       int64_t
-//     FIELD_ENUM      int                     index into `names` (NULL-terminated); absent = 0, so
-//     let
-//                                             names[0] be the default, or "" for "not said"
+//     FIELD_ENUM      int                     index into `names`; absent = 0, so let names[0] be
+//                                             the default, or "" for "not said"
 //     FIELD_DURATION  int64_t, milliseconds   "90s", "1h30m"; absent = FIELD_DURATION_ABSENT
 //     FIELD_BYTES     int64_t, bytes          number, or "2Gi" (Kubernetes quantity); absent = 0
 //     FIELD_OBJECT    the struct itself       always there (defaults inside apply)
@@ -35,6 +34,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/cleanup.h"
 #include "base/err.h"
 
 enum field_type {
@@ -52,6 +52,10 @@ enum field_type {
 };
 
 #define FIELD_DURATION_ABSENT (-1)
+#define FIELD_ITEM_BYTES      1024 // one string of STRINGS, one key or value of MAP
+#define FIELD_AMOUNT_BYTES    32   // DURATION and BYTES as text
+#define FIELD_DURATION_FORM   "^([0-9]+([.][0-9]+)?(h|m|s|ms))+$"
+#define FIELD_BYTES_FORM      "^[0-9]+([.][0-9]+)?(k|[KMGTP]i?)?$"
 
 struct strings {
   char **items;
@@ -71,12 +75,15 @@ struct field {
   enum field_type type;
   size_t offset;
   const struct table *table; // OBJECT, POINTER, LIST
-  const char *const *names;  // ENUM: accepted words, NULL-terminated
-  const char *fallback;      // default, as JSON text of a scalar: "22", "\"Cold\"", "true"
-  const char *pattern;       // STRING(S): POSIX extended and RE2 alike; anchored by itself
-  int64_t min, max;          // INT: value; STRING: bytes; LIST, STRINGS, MAP: items. max 0 = none
+  const char *const *names;  // ENUM, STRING, STRINGS: accepted words, NULL-terminated
+  const char *fallback;      // default, as JSON text: "22", "\"Cold\"", "true"
+  const char *pattern;       // STRING(S): POSIX extended and RE2 alike, with its own ^ and $
+  // INT, BYTES: value; DURATION: ms; STRING: bytes; LIST, STRINGS, MAP: items. max 0 = no limits
+  int64_t min, max;
+  int64_t item_max; // STRINGS, MAP: bytes of one item; 0 = FIELD_ITEM_BYTES
+  int64_t absent;   // INT without a default: what it is when absent
   bool required;
-  bool secret;      // never encoded by table_encode()
+  bool secret;      // STRING: never encoded by table_encode(), wiped when released
   const char *help; // explain text, one sentence, with the unit
 };
 
@@ -99,17 +106,31 @@ struct table {
     .name = #type, .size = sizeof(type), .fields = (rows), .field_count = ARRAY_SIZE(rows)         \
   }
 
+#define TABLE_WITH_RULES(type, rows, its_rules)                                                    \
+  {                                                                                                \
+    .name = #type, .size = sizeof(type), .fields = (rows), .field_count = ARRAY_SIZE(rows),        \
+    .rules = (its_rules)                                                                           \
+  }
+
 // Fills *out, which is overwritten, from a JSON object; path is what messages begin with ("spec").
 // On an error *out is left released.
 int table_decode(const struct table *t, struct json_object *json, const char *path, void *out,
                  struct err *err);
-// As decode, from text.
+// For what drover itself wrote, perhaps in another version (status): unknown fields are skipped,
+// bounds, patterns, required fields and rules not looked at. Wrong types and unknown words of an
+// enum are errors still.
+int table_decode_lenient(const struct table *t, struct json_object *json, const char *path,
+                         void *out, struct err *err);
+// As table_decode, from text.
 int table_decode_text(const struct table *t, const char *text, const char *path, void *out,
                       struct err *err);
-// Absent values (NULL, absent durations, empty lists, 0 of BYTES and INT that are not required) are
-// left out. The caller owns the result (json_object_put). NULL: no memory.
+// Absent values (NULL, absent durations, empty lists and objects) are left out, and so are false, 0
+// (or what `absent` says) and names[0] of an enum unless the field is required or has a default:
+// what comes out decodes to an equal object. The caller owns the result (json_object_put). NULL: no
+// memory.
 struct json_object *table_encode(const struct table *t, const void *in);
-void table_defaults(const struct table *t, void *out); // as decoding {} would, without required
+// As decoding {} would, without required. *out is overwritten.
+void table_defaults(const struct table *t, void *out);
 void table_release(const struct table *t, void *object);
 // Deep copy; *to is overwritten.
 int table_copy(const struct table *t, const void *from, void *to, struct err *err);
@@ -119,5 +140,7 @@ void strings_release(struct strings *s);
 int strings_add(struct strings *s, const char *text);
 bool strings_has(const struct strings *s, const char *text);
 const char *strings_map_get(const struct strings *map, const char *key); // NULL: no such key
+// Sets or, with value NULL, removes a key; the map stays sorted. -1: no memory.
+int strings_map_set(struct strings *map, const char *key, const char *value);
 // Appends a zeroed item and returns it; NULL: no memory or `max` reached. size = sizeof one item.
 void *list_add(struct list *l, size_t size, size_t max);

@@ -117,6 +117,12 @@ static void free_signals(struct loop *loop)
   }
 }
 
+void loop_run_posted(struct loop *loop)
+{
+  assert_on_loop(loop);
+  drain(loop);
+}
+
 void loop_free(struct loop *loop)
 {
   if (!loop)

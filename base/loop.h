@@ -29,6 +29,9 @@ void loop_free(struct loop *loop);
 void loop_run(struct loop *loop);  // returns after loop_stop()
 void loop_stop(struct loop *loop); // from any thread or a signal callback
 void loop_post(struct loop *loop, loop_fn fn, void *arg);
+// Runs what was posted so far, without waiting: for taking things down on the loop's thread while
+// the loop does not run.
+void loop_run_posted(struct loop *loop);
 bool loop_is_current(const struct loop *loop); // true on the thread inside loop_run()
 
 struct loop_timer *loop_timer_new(struct loop *loop, loop_fn fn, void *arg);

@@ -41,6 +41,34 @@ bool str_ends(const char *s, const char *suffix)
   return s && n >= m && strcmp(s + n - m, suffix) == 0;
 }
 
+#define DISTANCE_MAX 64
+
+size_t str_distance(const char *a, const char *b)
+{
+  size_t m = strlen(b);
+  if (strlen(a) > DISTANCE_MAX || m > DISTANCE_MAX)
+    return DISTANCE_MAX;
+  // One row of the Levenshtein matrix at a time.
+  size_t row[DISTANCE_MAX + 1];
+  for (size_t j = 0; j <= m; j++)
+    row[j] = j;
+  for (size_t i = 1; a[i - 1]; i++) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= m; j++) {
+      bool same = tolower((unsigned char)a[i - 1]) == tolower((unsigned char)b[j - 1]);
+      size_t best = diagonal + !same;
+      diagonal = row[j];
+      if (row[j] + 1 < best)
+        best = row[j] + 1;
+      if (row[j - 1] + 1 < best)
+        best = row[j - 1] + 1;
+      row[j] = best;
+    }
+  }
+  return row[m];
+}
+
 bool str_glob(const char *pattern, const char *s)
 {
   return fnmatch(pattern, s, 0) == 0;
@@ -136,6 +164,23 @@ bool str_duration(const char *s, int64_t *ret_ms)
     return false;
   *ret_ms = (int64_t)llround(total);
   return true;
+}
+
+char *str_duration_text(int64_t ms, char b[48])
+{
+  static const struct {
+    const char *name;
+    int64_t ms;
+  } parts[] = {{"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
+  size_t n = 0;
+  for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+    if (ms / parts[i].ms > 0)
+      n += (size_t)snprintf(b + n, 48 - n, "%" PRId64 "%s", ms / parts[i].ms, parts[i].name);
+    ms %= parts[i].ms;
+  }
+  if (n == 0)
+    strcpy(b, "0s");
+  return b;
 }
 
 char *str_human_bytes(double bytes, char b[32])

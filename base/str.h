@@ -8,6 +8,9 @@
 
 bool str_eq(const char *a, const char *b); // NULL equals only NULL
 bool str_empty(const char *s);             // NULL or ""
+// Edits (insert, delete, replace a character, letters' case ignored) from a to b; large when either
+// is over 64 bytes. For "did you mean".
+size_t str_distance(const char *a, const char *b);
 bool str_starts(const char *s, const char *prefix);
 bool str_ends(const char *s, const char *suffix);
 // What follows the prefix, or NULL when s does not start with it.
@@ -23,6 +26,8 @@ bool str_int64(const char *s, int64_t *ret);
 bool str_bytes(const char *s, int64_t *ret_bytes);
 // "1h2m3s", "90s", "500ms" as Go writes durations: milliseconds. False when malformed or negative.
 bool str_duration(const char *s, int64_t *ret_ms);
+// What str_duration() reads: "1h30m", "250ms", "0s"; b of at least 48 bytes, returned.
+char *str_duration_text(int64_t ms, char b[48]);
 // For people: "118 MB/s" is str_human_bytes(118e6, b) + "/s"; b of at least 32 bytes, returned.
 char *str_human_bytes(double bytes, char b[32]);
 // "6m12s", "3s", "2h5m"; b as above.

@@ -12,6 +12,7 @@
 #include "providers/provider.h"
 
 struct provider_cache; // access.c
+struct probe_note;     // manager.c
 
 struct manager {
   struct object_store *store;
@@ -30,6 +31,7 @@ struct manager {
   void *on_change_arg;
   pthread_mutex_t mutex; // guards what follows
   bool synced;
+  struct probe_note *probes;
 };
 
 // provider_run.c, imagestore_run.c, migration_run.c
@@ -41,5 +43,8 @@ int64_t migration_step(struct manager *m, const struct object_key *key);
 int64_t dependents_of(struct manager *m, const struct object *o, struct err *err);
 
 // manager.c
-// Our finalizer on or off; an object that is gone or changed meanwhile is no fault.
+// When a lasting object was probed, and how long that holds; a new generation is probed at once.
+void manager_note_probe(struct manager *m, const struct object *o, int64_t next_ms);
+bool manager_probed_lately(struct manager *m, const struct object *o, int64_t *ret_wait_ms);
+// Our finalizer on or off.
 int set_cleanup_finalizer(struct manager *m, struct object *o, bool present, struct err *err);

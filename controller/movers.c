@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/command.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/str.h"
 
 #define STOP_GRACE_MS 2000
@@ -106,10 +107,16 @@ static void on_error(struct mover *mv, struct json_object *o)
   err_set(&mv->report.err, err_kind_of_reason(text(o, "kind")), "%s", text(o, "message"));
 }
 
+static void on_warning(struct mover *mv, struct json_object *o)
+{
+  log_warning("mover", "id", mv->id, "message", text(o, "message"), NULL);
+}
+
 static const struct {
   const char *type;
   void (*take)(struct mover *mv, struct json_object *o);
-} line_types[] = {{"progress", on_progress}, {"done", on_done}, {"error", on_error}};
+} line_types[] = {
+    {"progress", on_progress}, {"warning", on_warning}, {"done", on_done}, {"error", on_error}};
 
 static void take_line(struct mover *mv, const char *line)
 {
@@ -375,6 +382,8 @@ void movers_free(struct movers *m)
 {
   if (!m)
     return;
+  // Letters about movers that are still on their way.
+  loop_run_posted(m->loop);
   for (struct mover *mv = m->first; mv; mv = mv->next)
     if (mv->watch) {
       kill(mv->child.pid, SIGKILL);

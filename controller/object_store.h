@@ -29,6 +29,11 @@ struct object_key {
   char name[254];
 };
 
+// ERR_INVALID: too long, or missing. ns "" is fine.
+int object_key_set(struct object_key *key, enum object_kind kind, const char *ns, const char *name,
+                   struct err *err);
+struct object_key object_key_of(const struct object *o);
+
 struct object_events {
   // Something about this object changed, or it was there at the start: look at it. Coalesced.
   void (*changed)(void *arg, const struct object_key *key);
@@ -97,20 +102,7 @@ struct object_store {
 struct kube;
 int store_kube_new(struct kube *kube, const char *const *namespaces, struct object_store **ret,
                    struct err *err);
-// One file, created when absent (mode 0600; it may hold Secrets). Crash-safe (WAL, full sync); one
-// process at a time works on it, others may read: ERR_BUSY names the process. read_only: for get.
-int store_sqlite_open(const char *path, bool read_only, struct object_store **ret, struct err *err);
-// What `drover run -f` does with each manifest: as `kubectl apply` would (create, or change spec,
-// labels and annotations; immutable fields are refused; status untouched; generation counted).
-// Secret and ConfigMap too. A spec that did not change changes nothing. json is an object read by
-// crds/manifest.h; default_ns is for those that name none.
-int store_sqlite_apply(struct object_store *s, struct json_object *json, const char *default_ns,
-                       struct object_key *ret_key, struct err *err);
-// For `drover cancel|retry|suspend`: a JSON merge patch of spec or metadata.annotations.
-int store_sqlite_patch(struct object_store *s, const struct object_key *key,
-                       struct json_object *patch, struct err *err);
-// Asks another process that works on the file for nothing: writers of spec (apply, patch, remove)
-// may be other processes; the one that runs notices within a second.
+// The other one is in controller/store_sqlite.h.
 
 // Wrappers, so that callers need not spell s->ops.
 int store_get(struct object_store *s, enum object_kind kind, const char *ns, const char *name,

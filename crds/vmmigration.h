@@ -76,11 +76,11 @@ struct migration_target_image {
 };
 
 struct vmmigration_spec {
-  struct {
+  struct migration_source {
     struct migration_source_vm *vm;
     struct migration_source_image *image;
   } source;
-  struct {
+  struct migration_target {
     struct migration_target_vm *vm;
     struct migration_target_image *image;
   } target;
@@ -89,24 +89,24 @@ struct vmmigration_spec {
     int retain;
   } * via;
   int mode; // "Cold"
-  struct {
+  struct migration_shutdown_spec {
     int policy;         // Guest, Force, Never
     int64_t timeout_ms; // default 5m
   } shutdown;
-  struct {
+  struct migration_source_after_spec {
     int action;
     int64_t after_ms; // "after": wait so long after success before Delete; default 0
   } source_after;
-  struct {
+  struct migration_on_failure {
     int target, source;
   } on_failure;
-  struct {
+  struct migration_transfer {
     int verify;
     int64_t bytes_per_second;
     int64_t connections;      // default 4, 1..16
     int64_t stall_timeout_ms; // default 5m
   } transfer;
-  struct {
+  struct migration_retry {
     int64_t limit;                          // default 5
     int64_t initial_delay_ms, max_delay_ms; // 5s, 5m
   } retry;
@@ -159,8 +159,8 @@ struct vmmigration_status {
   struct migration_progress progress;
   struct list disks; // of struct migration_disk_status
   struct list owned; // of struct owned_status
-  struct {
-    struct {
+  struct migration_result {
+    struct result_vm {
       char *id, *node, *name;
     } * vm;
     struct list images; // of struct result_image
@@ -187,8 +187,8 @@ struct vmmigration_status {
     char *vm;            // neutral description of what is moved, as JSON (it outlives the source)
     bool created;        // the VM is defined or vm.json written
     char *next_try_time; // backing off until then
-    char *finished_spec_hash;
-  } memory; // "runner"
+    char *progress_time; // when status was written last
+  } memory;              // "runner"
 };
 
 extern const struct table vmmigration_spec_table, vmmigration_status_table;

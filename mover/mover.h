@@ -4,24 +4,35 @@
 // limits and cancel on standard input. It holds no API token, can be killed at any moment, and ends
 // when its standard input ends (its parent died).
 //
-// in   {"version":1, "source":{...}, "target":{...}, "format":"qcow2", "verify":"Stored", ...}
-// out  {"type":"progress","phase":"transferring","totalBytes":..,"dataBytes":..,
+// in   {"version":1, "source":{...}, "target":{...}, "verify":"Stored", ...}; "format" of an end is
+//      in its reach or object
+// out  {"type":"progress","attempt":1,"phase":"transferring","totalBytes":..,"dataBytes":..,
 //       "transferredBytes":..,"verifiedBytes":..,"resentBytes":..,"bytesPerSecond":..,"etaSeconds":..}
-//      {"type":"done","contentDigest":"..","objectSha256":"..","sizeBytes":..,"dataBytes":..,
-//       "storedBytes":..,"format":"qcow2","layout":"forward","seconds":..}
-//      {"type":"error","kind":"InsufficientSpace","retryable":false,"message":".."}
-// stdin {"bytesPerSecond":N} or {"cancel":true}, one object a line
-// Exit status: 0 done, 3 failed (an error line came before), 2 wrong use.
+//      {"type":"warning","attempt":1,"message":".."}
+//      {"type":"done","attempt":1,"contentDigest":"..","objectSha256":"..","sizeBytes":..,
+//       "dataBytes":..,"storedBytes":..,"format":"qcow2","layout":"forward","seconds":..}
+//      {"type":"error","attempt":1,"kind":"InsufficientSpace","retryable":false,"message":".."}
+//      etaSeconds and bytesPerSecond are left out while they are not known.
+// stdin {"bytesPerSecond":N} (0 = no limit) or {"cancel":true}, one object a line; its end cancels
+// Exit status: 0 done, 1 the contents differ (verify), 2 wrong use, 3 failed or cancelled (an error
+// line came before).
+//
+// Cancel (standard input, SIGTERM, SIGINT): within 2 s the process has ended with kind Cancelled,
+// and what it had made is gone; where the far side hangs so that it cannot be told, it stays and is
+// found by the owner mark (storage_remove_partial). Killed: nothing is visible under a final name.
 #pragma once
 
 #include "base/field.h"
 #include "disk/reach.h"
 #include "storage/storage.h"
 
-// One end: a reach, or an object in a store. Exactly one of the two pointers is set.
+// One end. Exactly one of the three pointers is set, or null is true.
 struct mover_end {
   struct reach *reach;
   struct mover_object *object;
+  struct mover_pattern *pattern; // source: data made up for trials
+  bool null;                     // target: swallows everything; source: an empty disk
+  bool replace; // target: a file that REACH_FILE with create finds there is replaced
 };
 
 struct mover_object {
@@ -33,33 +44,68 @@ struct mover_object {
                   // manifest, when there, gives the digest that must come out
 };
 
+struct mover_pattern {
+  int64_t size_bytes;
+  int64_t seed;
+  int64_t data_percent; // 0..100
+};
+
 struct mover_spec {
   int64_t version; // 1
   char *owner;     // mark of everything made: "INSTALLATION/NAMESPACE/NAME/UID"
-  char *disk;      // name of the disk, for messages
-  int64_t attempt;
+  char *disk;      // name of the disk: stands before messages; may be NULL
+  int64_t attempt; // repeated in every line, so that lines of an earlier mover can be told apart
   struct mover_end source, target;
   int verify;               // enum copy_verify
   int64_t lanes;            // 0 = default
   int64_t bytes_per_second; // 0 = no limit
   int64_t stall_timeout_ms;
+  bool no_sparse;        // zeros are written out
   char *expected_digest; // content digest that must come out, or NULL
-  char *expected_sha256; // plain SHA-256 of the stored source object (bare images), or NULL
-  char *checkpoint;      // path; NULL = none
-  struct strings allowed_endpoints; // CIDRs; empty = all
+  char *expected_sha256; // plain SHA-256 of the stored bytes of the source, or NULL: they are read
+                         // once before (REACH_FILE and objects)
+  struct strings allowed_endpoints; // CIDRs for stores; empty = all
 };
 
 extern const struct table mover_spec_table;
+void mover_end_release(struct mover_end *e);
 void mover_spec_release(struct mover_spec *s);
 
-// The two documents. The secrets document holds only what the tables mark as secret.
+// The two documents. The secrets document holds what struct secret keeps, and nothing else does.
 int mover_spec_encode(const struct mover_spec *s, char **ret_spec, char **ret_secrets,
                       struct err *err); // ret_secrets: secret_free_string()
+// Strict: anything unknown or out of bounds is ERR_INVALID. secrets may be NULL: none.
 int mover_spec_decode(const char *spec, const char *secrets, struct mover_spec *ret,
                       struct err *err);
+// The same from files (or /dev/fd/N); secrets_path may be NULL.
+int mover_spec_read(const char *spec_path, const char *secrets_path, struct mover_spec *ret,
+                    struct err *err);
 
-// The process: reads its standard input, writes lines, returns the exit status.
-int mover_main(const struct mover_spec *s);
+// Rules and bounds of a document that was filled by hand: as decoding it would.
+int mover_spec_check(const struct mover_spec *s, struct err *err);
+
+// How a mover talks.
+enum mover_progress { TALK_AUTO, TALK_BAR, TALK_JSON, TALK_NONE, TALK_PLAIN };
+extern const char *const mover_progress_names[]; // "auto", "bar", "json", "none", NULL
+
+struct mover_talk {
+  int progress;     // enum mover_progress; AUTO = BAR on a terminal, else PLAIN (standard error)
+  bool json_result; // the result is one JSON object on standard output
+  bool control;     // reads standard input, and its end cancels
+};
+
+// The process of a copy, a digest (spec.source), a comparison (spec.source, spec.target): runs to
+// its end, returns the exit status. Signal handling is the process's own: one at a time.
+int mover_copy(const struct mover_spec *s, const struct mover_talk *talk);
+int mover_digest(const struct mover_spec *s, const struct mover_talk *talk);
+int mover_verify(const struct mover_spec *s, const struct mover_talk *talk);
+// What an image is, without opening what it refers to. Text or JSON on standard output.
+int mover_info(const struct mover_spec *s, const struct mover_talk *talk);
+
+// Says an error that was found before one of those could begin; the exit status (2 for
+// ERR_INVALID).
+int mover_refuse(const char *command, const struct mover_spec *s, const struct mover_talk *talk,
+                 const struct err *err);
 
 // The manifest beside an image, layout v1. Digest and sizes of what was stored.
 struct image_manifest {

@@ -4,10 +4,11 @@
 //
 // A client is the immutable settings for one origin, shared by threads; a session belongs to one
 // thread and keeps its connection alive between calls. HTTP/1.1 for bulk (measured: twice as fast
-// as HTTP/2 here). Redirects are followed for GET and HEAD only, at most 5, within the same origin.
-// TLS: verified against the system's or the given CA; or by fingerprint of the server certificate
-// (then the chain is not asked); `insecure` turns it off. A status code is not an error of this
-// layer: http_status_error() makes one where the caller wants it.
+// as HTTP/2 here). Redirects are followed for GET and HEAD only, at most 5, within the same origin;
+// one that leads elsewhere is given back as it came (status 3xx). Proxies of the environment are
+// not used. TLS: verified against the system's or the given CA; or by fingerprint of the server
+// certificate (then the chain is not asked); `insecure` turns it off. A status code is not an error
+// of this layer: http_status_error() makes one where the caller wants it.
 #pragma once
 
 #include <stdbool.h>
@@ -32,6 +33,9 @@ struct http_settings {
   int64_t connect_timeout_ms;           // 0 = 10 s
   int64_t idle_timeout_ms;              // nothing sent or received for so long; 0 = 60 s
   const char *user_agent;               // NULL = drover/VERSION
+  const char *connect_to;               // "host:port" to connect to instead of the URL's own (whose
+                                        // host is then the name in the certificate); NULL = none
+  const char *proxy;                    // "http://host:port"; NULL = none
   const struct address_filter *allowed; // NULL = all; must outlive the client
 };
 
@@ -53,17 +57,21 @@ struct http_request {
   void *read_arg;
   // Answer: kept in response.body up to body_max, or given to a sink (only for 2xx; a non-zero
   // return of the sink stops the call with that error).
+  // Of an answer that is not 2xx the first HTTP_ERROR_BODY_MAX bytes are kept in any case.
   size_t body_max; // 0 = LIMIT_HTTP_BODY_BYTES
   int (*sink)(void *arg, const void *data, size_t length, struct err *err);
   void *sink_arg;
   int64_t total_timeout_ms;    // 0 = none
+  int64_t idle_timeout_ms;     // 0 = the client's; longer for calls that a server thinks about
   const volatile bool *cancel; // looked at every 200 ms at least; may be NULL
 };
+
+#define HTTP_ERROR_BODY_MAX (64u << 10)
 
 struct http_response {
   long status;
   struct buf body;
-  struct buf headers;     // as received; read with http_response_header()
+  struct buf headers;     // of the last answer; read with http_response_header()
   int64_t retry_after_ms; // from Retry-After, 0 when absent
 };
 
@@ -74,19 +82,24 @@ struct http_client *http_client_new(const struct http_settings *s, struct err *e
 void http_client_free(struct http_client *c); // after its sessions
 struct http_session *http_session_new(struct http_client *c, struct err *err);
 void http_session_free(struct http_session *s);
+// From any thread: the call under way, and every later one, ends with ERR_CANCELLED.
+void http_session_interrupt(struct http_session *s);
 
 // 0 when an answer of any status came. Else ERR_UNREACHABLE, ERR_TIMEOUT, ERR_TLS, ERR_CANCELLED,
-// ERR_DENIED (address filter), ERR_LIMIT (answer too long), ERR_PROTOCOL, or the sink's error.
+// ERR_DENIED (address filter), ERR_LIMIT (answer too long), ERR_PROTOCOL, ERR_AUTH (the server
+// wants another client certificate), ERR_INVALID (request or URL), or the error of sink or
+// read_body. *ret is overwritten; it is empty after an error.
 int http_perform(struct http_session *s, const struct http_request *request,
                  struct http_response *ret, struct err *err);
 void http_response_release(struct http_response *r);
-// Value of the last header of that name (any case) in a buffer of the response; NULL: none.
-const char *http_response_header(struct http_response *r, const char *name);
+// Value of the last header of that name (any case), owned by the response; NULL: none.
+const char *http_response_header(const struct http_response *r, const char *name);
 // Sets the error that a status stands for: 401 ERR_AUTH, 403 ERR_DENIED, 404 and 410 ERR_NOT_FOUND,
 // 409 and 412 ERR_CONFLICT, 413 and 507 ERR_NO_SPACE, 429 and 503 ERR_THROTTLED (with
-// retry_after_ms), other 5xx ERR_PROTOCOL, other 4xx ERR_INVALID. what: "PUT disk-0.qcow2".
-// Always returns -1.
-int http_status_error(struct http_response *r, const char *what, struct err *err);
+// retry_after_ms), other 5xx ERR_PROTOCOL, other 4xx and redirects to elsewhere ERR_INVALID.
+// what: "PUT disk-0.qcow2". Always returns -1.
+int http_status_error(const struct http_response *r, const char *what, struct err *err);
 
-// Call once before any thread starts.
+// Call once before any thread starts. Turns SIGPIPE off for the process: OpenSSL writes to sockets
+// that the far side has closed.
 void http_global_init(void);

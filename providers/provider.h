@@ -5,10 +5,11 @@
 // can do is data.
 //
 // Threads: each struct provider has one thread of its own with a queue; every call below is run
-// there and waited for, at most `deadline_ms` of its config. A call that does not come back in time
-// gives ERR_TIMEOUT; from then on calls fail at once until the wedged one returns or the connection
-// has been replaced (at most 3 replaced ones may hang at a time). So one dead host stops nobody
-// else. Calls may be made from any thread.
+// there and waited for: at most `deadline_ms` of its config in the queue, and at most that while it
+// runs. A call that does not come back in time gives ERR_TIMEOUT and is left to itself; from then
+// on calls fail at once until it returns after all, or one deadline has passed, when the next call
+// gets a new connection (at most 3 may hang at a time). So one dead host stops nobody else. Calls
+// may be made from any thread; arguments are copied, results moved out.
 //
 // Idempotence: every verb may be repeated after a crash; the second call finds by the owner mark
 // what the first one made. Nothing is removed without seeing our mark on it.
@@ -20,6 +21,8 @@
 #include "disk/reach.h"
 #include "net/address.h"
 #include "providers/vm.h"
+
+#define PROVIDER_OWNER_MAX 1024 // bytes of an owner mark
 
 struct provider;
 
@@ -84,7 +87,13 @@ struct owned {
   char *id;    // what the far side knows it by
   char *where; // pool, store, host
 };
+extern const struct table owned_table;
 void owned_release(struct owned *o);
+// Do two marks name the same object (all but the spec hash agree)? False for NULL and malformed
+// ones.
+bool owner_same(const char *a, const char *b);
+// The UID in a mark, copied: yours. NULL when malformed (or no memory).
+char *owner_uid(const char *owner);
 
 struct target_disk {
   char *storage; // pool name or absolute folder; NULL = the provider's default

@@ -45,9 +45,12 @@ struct vm_disk {
 };
 
 struct vm_nic {
-  char *mac;     // "52:54:00:0a:0b:0c"
-  char *model;   // "virtio", "e1000", ...
-  char *network; // name of the network, bridge or port group at the provider that described it
+  char *mac;   // "52:54:00:0a:0b:0c"
+  char *model; // "virtio", "e1000", ...
+  // At the provider that described it: the name of a network or port group, or "bridge:NAME",
+  // "direct:DEVICE" (macvtap), "user" (QEMU's own).
+  char *network;
+  int64_t boot_order; // among the disks' orders; 0 = not booted from
 };
 
 struct vm {
@@ -58,14 +61,27 @@ struct vm {
   bool autostart;
   int64_t cpus;
   int64_t memory_bytes;
-  char *arch;      // "x86_64"
-  char *machine;   // family: "q35", "pc"
-  char *cpu_model; // NULL = the target's default
-  int firmware;    // enum vm_firmware
+  char *arch;    // "x86_64"
+  char *machine; // family: "q35", "pc"
+  // A model of QEMU's, "host-model" (like the host's, migratable), "host-passthrough", or NULL: the
+  // target's default.
+  char *cpu_model;
+  int64_t cpu_cores;   // per socket, 0 = not said (a socket for each CPU)
+  int64_t cpu_threads; // per core, 0 = not said
+  int firmware;        // enum vm_firmware
   bool secure_boot;
   char *tpm; // "2.0"; NULL = none. Its state does not move: reported
   char *guest_os;
   char *smbios_serial;
+  // "virtio-scsi", "lsilogic", "lsisas1068", "pvscsi"; NULL = the target's default.
+  char *scsi_controller;
+  bool clock_local;    // the hardware clock shows local time, as Windows wants it; else UTC
+  bool serial_console; // a serial port that people can attach to
+  bool console_log;    // what the guest writes there is kept in a log on the host, too
+  bool graphics;       // a screen
+  bool guest_agent;    // a channel for the QEMU guest agent
+  bool rng;            // random numbers from the host
+  bool balloon;
   struct list disks; // of struct vm_disk, NVRAM last
   struct list nics;  // of struct vm_nic
   struct strings
@@ -73,6 +89,7 @@ struct vm {
   char *owner;     // our mark on it, NULL = not made by drover
 };
 
+extern const struct table vm_disk_table;
 extern const struct table vm_table;      // everything
 extern const struct table vm_json_table; // for vm.json: no paths, no power, no mark
 void vm_release(struct vm *vm);

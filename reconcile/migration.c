@@ -74,6 +74,9 @@ static const struct row rows[] = {
     // Finished.
     {P(FAILED), F(RETRY_ASKED), F(CANCEL), ACT_RETRY, PHASE_PENDING, 0, "Retrying", "another try was asked for"},
     {FINAL, F(EXPIRED), 0, ACT_DELETE_OBJECT, SAME, ON_EVENT, NULL, NULL},
+    {P(SUCCEEDED), F(SOURCE_AFTER) | F(HICCUP), 0, ACT_BACK_OFF, SAME, ON_EVENT, "CleanupBlocked", NULL},
+    {P(SUCCEEDED), F(SOURCE_AFTER) | F(ERROR), 0, ACT_BACK_OFF, SAME, ON_EVENT, "CleanupBlocked", NULL},
+    {P(SUCCEEDED), F(SOURCE_AFTER), 0, ACT_SOURCE_AFTER, SAME, 0, NULL, NULL},
     {FINAL, 0, 0, ACT_NOTHING, SAME, ON_EVENT, NULL, NULL},
 
     // Stop, for whatever reason: cancel before time-out before errors.
@@ -91,7 +94,6 @@ static const struct row rows[] = {
     {P(PENDING), 0, 0, ACT_BEGIN, PHASE_QUEUED, 0, "Queued", "waiting for a free place"},
     {P(QUEUED), 0, F(SLOT), ACT_WAIT, SAME, SOON, "Queued", "waiting for a free place at the provider (limits.transfers)"},
     {P(QUEUED), 0, 0, ACT_ENTER, PHASE_PREFLIGHT, 0, "Preflight", "checking before anything is changed"},
-    {P(PREFLIGHT), F(UNFIT), 0, ACT_FAIL, PHASE_CLEANING_UP, 0, NULL, NULL},
     {P(PREFLIGHT), 0, F(CHECKED), ACT_PREFLIGHT, SAME, 0, "Preflight", "checking before anything is changed"},
     {P(PREFLIGHT), F(MADE_BEFORE), 0, ACT_SUCCEED, PHASE_CLEANING_UP, 0, "AlreadyMigrated", "the target already holds what this manifest made"},
     {P(PREFLIGHT), F(DRY_RUN), 0, ACT_SUCCEED, PHASE_CLEANING_UP, 0, "DryRun", "all checks passed; nothing was changed"},
@@ -112,7 +114,7 @@ static const struct row rows[] = {
     {P(STARTING), F(POWER_WANTED), F(POWERED), ACT_POWER_ON, SAME, 500, "Starting", "starting the target"},
     {P(STARTING), F(POWER_WANTED) | F(READY_LATE), F(READY), ACT_FAIL, PHASE_CLEANING_UP, 0, "NotReady", "the target was not ready within readiness.timeout"},
     {P(STARTING), F(POWER_WANTED), F(READY), ACT_WAIT, SAME, 500, "Starting", "waiting until the target is ready"},
-    {P(STARTING), 0, 0, ACT_SUCCEED, PHASE_CLEANING_UP, 0, "CleaningUp", "removing what was only needed on the way"},
+    {P(STARTING), 0, 0, ACT_SUCCEED, PHASE_CLEANING_UP, 0, "Completed", "all that was asked for is done"},
 
     // Afterwards. Nothing here gives up: what cannot be removed now is tried again, and named.
     {P(CLEANING_UP), F(MOVERS), 0, ACT_STOP_MOVERS, SAME, 100, NULL, NULL},

@@ -46,7 +46,6 @@ extern const char *const migration_phase_names[]; // "Pending", ..., NULL: the w
   X(TRIES_LEFT)      /* retry.limit not reached */                                                 \
   X(SLOT)            /* the providers' limits leave room */                                        \
   X(CHECKED)         /* preflight has passed */                                                    \
-  X(UNFIT)           /* preflight found an error */                                                \
   X(DRY_RUN)         /* spec.dryRun */                                                             \
   X(MADE_BEFORE)     /* the target bears the mark of this very manifest */                         \
   X(SOURCE_ON)       /* the source is a VM and runs */                                             \

@@ -8,6 +8,9 @@
 // of its own (its connections). Reading and writing of images goes through the object interfaces of
 // disk/object.h, which storage_reader() and storage_writer() hand out.
 //
+// Keys: at most LIMIT_PATH_BYTES of UTF-8 (with the prefix), segments of at most 255 bytes, no
+// control characters, and no segment that ends in ".part": those are uploads that are not finished.
+//
 // Owner: an object that drover writes carries a mark (S3: x-amz-meta-drover-owner; NFS and file:
 // the temporary name; all: the manifest beside it). stat() gives it back where the store can keep
 // it.
@@ -16,6 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/field.h"
 #include "base/secret.h"
 #include "disk/object.h"
@@ -63,7 +67,8 @@ struct storage_stat {
 struct storage;
 struct storage_lane;
 
-// allowed may be NULL (everything); it must outlive the store. No request is made yet.
+// allowed may be NULL (everything); it must outlive the store. No request is made yet. The config
+// is copied. ERR_INVALID: something is missing in it; ERR_UNSUPPORTED: NFS 4.
 int storage_open(const struct storage_config *c, const struct address_filter *allowed,
                  struct storage **ret, struct err *err);
 void storage_free(struct storage *s);
@@ -72,7 +77,8 @@ bool storage_keeps_owner(const struct storage *s);     // stat() gives the owner
 
 int storage_lane_new(struct storage *s, struct storage_lane **ret, struct err *err);
 void storage_lane_free(struct storage_lane *l);
-// Ends calls that hang in this lane, from any thread; the lane is only good for freeing then.
+// Ends calls that hang in this lane, from any thread (ERR_CANCELLED); the lane is only good for
+// freeing then.
 void storage_lane_interrupt(struct storage_lane *l);
 
 // Reachable, credentials good, bucket or folder there. With write: a probe object (its name carries
@@ -85,8 +91,8 @@ int storage_stat(struct storage_lane *l, const char *key, struct storage_stat *r
 int storage_list(struct storage_lane *l, const char *folder, size_t max, struct strings *ret,
                  struct err *err);
 int storage_remove(struct storage_lane *l, const char *key, struct err *err); // gone already: 0
-// Removes what an interrupted upload of that key by that owner left (multipart uploads, temporary
-// names). Nothing there: 0.
+// Removes what an interrupted upload of that key by that owner left (temporary names; S3: every
+// multipart upload of the key, for S3 does not say who began one). Nothing there: 0.
 int storage_remove_partial(struct storage_lane *l, const char *key, const char *owner,
                            struct err *err);
 // Free bytes, or -1 where the store cannot say.
@@ -112,10 +118,13 @@ int storage_writer(struct storage *s, const char *key, const char *owner, bool o
 // Where the upload can be resumed from: a string to put into a checkpoint, or NULL. Owned by w.
 const char *storage_writer_state(struct object_writer *w);
 
-// The ops of one kind of store, and the registry by type.
+// The ops of one kind of store. Keys are checked and hold the prefix. `open` may keep c as long as
+// the store lives.
 struct storage_ops {
   const char *name;
   bool keeps_owner;
+  // A message for people, without secrets.
+  void (*describe)(const struct storage_config *c, struct buf *into);
   int (*open)(const struct storage_config *c, const struct address_filter *allowed, void **ret,
               struct err *err);
   void (*close)(void *store);
@@ -134,6 +143,11 @@ struct storage_ops {
                    size_t length, uint64_t offset, struct err *err);
   int (*put)(void *store, void *lane, const char *key, const void *data, size_t length,
              const char *owner, bool only_new, struct err *err);
+  // NULL: reading goes through get_range.
+  int (*reader)(void *store, const char *key, struct object_reader **ret, struct err *err);
   int (*writer)(void *store, const char *key, const char *owner, bool overwrite,
                 const char *upload_state, struct object_writer **ret, struct err *err);
+  // Which writers are its own, and where they can be resumed from; NULL: nowhere.
+  const struct object_writer_ops *writer_ops;
+  const char *(*writer_state)(struct object_writer *w);
 };

@@ -31,8 +31,6 @@ static const struct {
      F(FINALIZER) | F(CHECKED) | F(DRY_RUN) | F(SOURCE_ON), ACT_SUCCEED, PHASE_CLEANING_UP},
     {"what bears the mark is not made again", PHASE_PREFLIGHT,
      F(FINALIZER) | F(CHECKED) | F(MADE_BEFORE), ACT_SUCCEED, PHASE_CLEANING_UP},
-    {"a failed check fails at once", PHASE_PREFLIGHT, F(FINALIZER) | F(UNFIT) | F(TRIES_LEFT),
-     ACT_FAIL, PHASE_CLEANING_UP},
     {"a final error fails at the first try", PHASE_TRANSFERRING,
      F(FINALIZER) | F(ERROR) | F(TRIES_LEFT), ACT_FAIL, PHASE_CLEANING_UP},
     {"a hiccup backs off", PHASE_TRANSFERRING, F(FINALIZER) | F(HICCUP) | F(TRIES_LEFT),
@@ -114,7 +112,7 @@ static void play(struct world *w, const struct migration_step *s)
       [ACT_UNDO] = {0, F(UNDO)},
       [ACT_REPORT_LEFTOVERS] = {0, F(UNDO) | F(STAGED)},
       [ACT_SUCCEED] = {F(GOOD), 0},
-      [ACT_FAIL] = {F(BAD), F(ERROR) | F(HICCUP) | F(UNFIT) | F(LATE)},
+      [ACT_FAIL] = {F(BAD), F(ERROR) | F(HICCUP) | F(LATE)},
   };
   w->facts = (w->facts | effects[s->action].sets) & ~effects[s->action].clears;
   w->gone = (w->facts & F(DELETING)) && !(w->facts & F(FINALIZER));

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controller/lasting.h"
+
+#include <stdio.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "crds/common.h"
+#include "crds/vmmigration.h"
+#include "reconcile/migration.h"
+
+#define NOT_READY_INTERVAL_MS 15000
+#define WAITING_INTERVAL_MS   2000
+
+DEFINE_CLEANUP(object_free, struct object *)
+
+void lasting_text(char **field, const char *text)
+{
+  char *copy = str_dup(text);
+  free(*field);
+  *field = copy;
+}
+
+// ---- who depends ----------------------------------------------------------------------------
+
+static bool names(const struct ref *ref, const char *ref_ns, const struct object *o)
+{
+  return str_eq(ref->name, o->meta.name) && str_eq(ref->ns ? ref->ns : ref_ns, o->meta.ns);
+}
+
+static bool depends_on(const struct object *migration, const struct object *o)
+{
+  const struct vmmigration_spec *s = migration->spec;
+  const char *ns = migration->meta.ns;
+  if (o->kind == OBJECT_PROVIDER)
+    return (s->source.vm && names(&s->source.vm->provider, ns, o)) ||
+           (s->target.vm && names(&s->target.vm->provider, ns, o));
+  return (s->source.image && names(&s->source.image->store, ns, o)) ||
+         (s->target.image && names(&s->target.image->store, ns, o)) ||
+         (s->via && names(&s->via->store, ns, o));
+}
+
+// A failed one may still have to take things back there; a finished one with an empty ledger has
+// not.
+static bool still_needs(const struct object *migration)
+{
+  const struct vmmigration_status *st = migration->status;
+  bool succeeded = str_eq(st->phase, migration_phase_names[PHASE_SUCCEEDED]);
+  bool ended = succeeded || str_eq(st->phase, migration_phase_names[PHASE_FAILED]) ||
+               str_eq(st->phase, migration_phase_names[PHASE_CANCELLED]);
+  return !ended || (!succeeded && st->owned.count > 0);
+}
+
+int64_t dependents_of(struct manager *m, const struct object *o, struct err *err)
+{
+  struct object_key *keys CLEANUP(cleanup_free_) = NULL;
+  size_t count = 0;
+  int64_t dependents = 0;
+  if (m->store->ops->list(m->store, OBJECT_VM_MIGRATION, NULL, &keys, &count, err) != 0)
+    return -1;
+  for (size_t i = 0; i < count; i++) {
+    struct object *migration CLEANUP(object_free_p) = NULL;
+    struct err gone = ERR_INIT;
+    if (m->store->ops->get(m->store, &keys[i], &migration, &gone) == 0 && !migration->invalid)
+      dependents += depends_on(migration, o) && still_needs(migration);
+  }
+  return dependents;
+}
+
+// ---- the step -------------------------------------------------------------------------------
+
+static bool say(struct lasting *l, bool ready, const char *reason, const char *message)
+{
+  int64_t generation = l->o->meta.generation;
+  int64_t now_ms = clock_wall_ms();
+  bool final = !ready && !err_retryable(err_kind_of_reason(reason));
+  bool changed = condition_set(l->conditions, "Ready", ready ? CONDITION_TRUE : CONDITION_FALSE,
+                               reason, message, generation, now_ms);
+  condition_set(l->conditions, "Reconciling", ready || final ? CONDITION_FALSE : CONDITION_TRUE,
+                reason, message, generation, now_ms);
+  condition_set(l->conditions, "Stalled", final ? CONDITION_TRUE : CONDITION_FALSE, reason, message,
+                generation, now_ms);
+  *l->observed_generation = generation;
+  return changed;
+}
+
+static int64_t save(struct lasting *l, const struct object *before, int64_t after_ms)
+{
+  struct err err = ERR_INIT;
+  const struct table *t = object_kind_info(l->o->kind)->status;
+  if (table_equal(t, before->status, l->o->status))
+    return after_ms;
+  if (l->m->store->ops->put_status(l->m->store, l->o, &err) == 0)
+    return after_ms;
+  if (err.kind == ERR_CONFLICT)
+    return 0;
+  log_error("status not written", "message", err.message, NULL);
+  return err.kind == ERR_NOT_FOUND ? -1 : 1000;
+}
+
+static int64_t step_deleting(struct lasting *l)
+{
+  struct err err = ERR_INIT;
+  if (!object_has_finalizer(l->o, CRDS_FINALIZER))
+    return -1;
+  int64_t left = dependents_of(l->m, l->o, &err);
+  if (left == 0)
+    return set_cleanup_finalizer(l->m, l->o, false, &err) == 0 ? -1 : 1000;
+  char text[128];
+  snprintf(text, sizeof(text), "deletion waits for %lld migration(s) that name it",
+           (long long)left);
+  *l->dependents = left;
+  say(l, false, "InUse", left < 0 ? err.message : text);
+  return WAITING_INTERVAL_MS;
+}
+
+// Steps come with every change, our own writes among them; probes only when they are due.
+static bool due(const struct lasting *l, int64_t *ret_wait_ms)
+{
+  const struct condition *ready = condition_find(l->conditions, "Ready");
+  if (!ready || *l->observed_generation != l->o->meta.generation)
+    return true;
+  return !manager_probed_lately(l->m, l->o, ret_wait_ms);
+}
+
+static int64_t step_probe(struct lasting *l)
+{
+  struct err err = ERR_INIT;
+  int64_t wait_ms = 0;
+  int64_t dependents = dependents_of(l->m, l->o, &err);
+  if (dependents >= 0)
+    *l->dependents = dependents;
+  if (!due(l, &wait_ms))
+    return wait_ms;
+  err = (struct err)ERR_INIT;
+  bool ready = l->probe(l->m, l->o, &err) == 0;
+  bool changed = say(l, ready, ready ? "Probed" : err_reason(err.kind),
+                     ready ? "answers, and can be used" : err.message);
+  if (changed) {
+    l->m->store->ops->event(l->m->store, l->o, ready ? "Normal" : "Warning",
+                            ready ? "Ready" : err_reason(err.kind), ready ? "ready" : err.message);
+    log_info(ready ? "ready" : "not ready", "message", ready ? NULL : err.message, NULL);
+  }
+  int64_t next_ms = ready ? l->interval_ms : NOT_READY_INTERVAL_MS;
+  manager_note_probe(l->m, l->o, next_ms);
+  return next_ms;
+}
+
+int64_t lasting_step(struct lasting *l)
+{
+  struct object *before CLEANUP(object_free_p) = NULL;
+  struct err err = ERR_INIT;
+  if (object_copy(l->o, &before, &err) != 0)
+    return 1000;
+  int64_t after_ms;
+  if (l->o->meta.deletion_timestamp) {
+    after_ms = step_deleting(l);
+    if (!object_has_finalizer(l->o, CRDS_FINALIZER))
+      return -1;
+  } else if (l->o->invalid) {
+    say(l, false, err_reason(ERR_INVALID), l->o->invalid);
+    after_ms = -1;
+  } else if (l->suspended) {
+    say(l, false, "Suspended", "spec.suspend is set");
+    after_ms = -1;
+  } else if (!object_has_finalizer(l->o, CRDS_FINALIZER)) {
+    return set_cleanup_finalizer(l->m, l->o, true, &err) == 0 ? 0 : 1000;
+  } else {
+    after_ms = step_probe(l);
+  }
+  return save(l, before, after_ms);
+}

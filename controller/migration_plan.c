@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// From spec and description to what will be made: the target VM, names in stores, the ledger.
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/limits.h"
+#include "base/str.h"
+#include "controller/migration_internal.h"
+
+// ---- the target VM --------------------------------------------------------------------------
+
+static const struct migration_target_disk *wish_for(const struct migration_target_vm *t,
+                                                    const char *disk)
+{
+  const struct migration_target_disk *wishes = t->disks.items;
+  for (size_t i = 0; i < t->disks.count; i++)
+    if (str_eq(wishes[i].source, disk))
+      return &wishes[i];
+  return NULL;
+}
+
+static int target_format(const struct vm_disk *d, const struct migration_target_disk *wish)
+{
+  if (d->role == VM_DISK_ROLE_NVRAM)
+    return DISK_FORMAT_RAW;
+  if (wish && wish->format != MIGRATE_FORMAT_ANY)
+    return wish->format == MIGRATE_FORMAT_RAW ? DISK_FORMAT_RAW : DISK_FORMAT_QCOW2;
+  return d->format == DISK_FORMAT_RAW ? DISK_FORMAT_RAW : DISK_FORMAT_QCOW2;
+}
+
+static int plan_disks(const struct migration_target_vm *t, struct vm_target *ret, struct err *err)
+{
+  struct vm_disk *disks = ret->vm.disks.items;
+  for (size_t i = 0; i < ret->vm.disks.count; i++) {
+    const struct migration_target_disk *wish = wish_for(t, disks[i].name);
+    struct target_disk *td = list_add(&ret->disks, sizeof(*td), LIMIT_DISKS);
+    if (!td)
+      return err_set(err, ERR_LIMIT, "more than %d disks", LIMIT_DISKS);
+    td->storage = str_dup(wish && wish->storage ? wish->storage : t->storage);
+    td->format = target_format(&disks[i], wish);
+    td->thick = wish && wish->provisioning == MIGRATE_THICK;
+    if (wish && wish->bus != MIGRATE_BUS_ANY)
+      disks[i].bus = wish->bus;
+  }
+  return 0;
+}
+
+static void plan_networks(const struct migration_target_vm *t, const char *fallback,
+                          struct vm_target *ret)
+{
+  struct vm_nic *nics = ret->vm.nics.items;
+  const struct migration_network *map = t->networks.items;
+  for (size_t i = 0; i < ret->vm.nics.count; i++) {
+    size_t n = 0;
+    while (n < t->networks.count && !str_eq(map[n].source, nics[i].network))
+      n++;
+    if (n < t->networks.count) {
+      set_text(&nics[i].network, map[n].target);
+      if (map[n].mac == MIGRATE_MAC_NEW)
+        set_text(&nics[i].mac, NULL);
+    } else if (fallback) {
+      set_text(&nics[i].network, fallback);
+    }
+  }
+}
+
+static void plan_hardware(const struct migration_target_vm *t, struct vm *vm)
+{
+  set_text(&vm->name, t->name);
+  if (t->cpus > 0)
+    vm->cpus = t->cpus;
+  if (t->memory_bytes > 0)
+    vm->memory_bytes = t->memory_bytes;
+  if (t->firmware != MIGRATE_FIRMWARE_ANY)
+    vm->firmware = t->firmware == MIGRATE_FIRMWARE_BIOS ? VM_FIRMWARE_BIOS : VM_FIRMWARE_UEFI;
+}
+
+int plan_target(struct run *r, const struct vm *vm, struct vm_target *ret, struct err *err)
+{
+  const struct migration_target_vm *t = r->spec->target.vm;
+  struct provider *p;
+  *ret = (struct vm_target){0};
+  if (run_target(r, &p, err) != 0 || vm_copy(vm, &ret->vm, err) != 0)
+    return -1;
+  plan_hardware(t, &ret->vm);
+  plan_networks(t, provider_access_spec(&r->target)->defaults.network, ret);
+  ret->owner = str_dup(r->owner);
+  ret->uid = str_dup(r->o->meta.uid);
+  if (plan_disks(t, ret, err) == 0)
+    return 0;
+  vm_target_release(ret);
+  return -1;
+}
+
+// ---- names in stores ------------------------------------------------------------------------
+
+int plan_object_format(const struct run *r, const struct vm_disk *d)
+{
+  if (d->role == VM_DISK_ROLE_NVRAM)
+    return DISK_FORMAT_RAW;
+  if (r->spec->target.image)
+    return r->spec->target.image->format == MIGRATE_FORMAT_RAW ? DISK_FORMAT_RAW
+                                                               : DISK_FORMAT_QCOW2;
+  return DISK_FORMAT_QCOW2; // staged: sparse everywhere
+}
+
+char *plan_staging_path(const struct run *r)
+{
+  return str_printf("drover-staging/%s/%s-%.8s", r->key.ns, r->key.name, r->o->meta.uid);
+}
+
+static int own_object(struct run *r, const char *path, const char *role, const struct ref *store,
+                      const struct vm_disk *d, size_t number, struct err *err)
+{
+  if (status_find_owned(r, role, d->name, "Object"))
+    return 0;
+  cleanup_free char *name = image_object_name(d, number, plan_object_format(r, d));
+  cleanup_free char *key = image_key(path, name);
+  cleanup_free char *where =
+      str_printf("store %s/%s", store->ns ? store->ns : r->key.ns, store->name);
+  if (!key || !where || !status_own(r, "Object", key, where, role, d->name))
+    return err_set(err, ERR_NO_MEMORY, "no memory");
+  return 0;
+}
+
+// ---- the ledger -----------------------------------------------------------------------------
+
+static int own_volumes(struct run *r, const struct vm *vm, struct err *err)
+{
+  struct provider *p;
+  struct vm_target t CLEANUP(vm_target_release);
+  if (plan_target(r, vm, &t, err) != 0 || run_target(r, &p, err) != 0)
+    return -1;
+  for (size_t i = 0; i < vm->disks.count; i++) {
+    const char *disk = vm_disk_at(vm, i)->name;
+    struct owned o CLEANUP(owned_release) = {0};
+    if (status_find_owned(r, "target", disk, "Volume"))
+      continue;
+    if (provider_target_plan(p, &t, i, &o, err) != 0)
+      return -1;
+    if (!status_own(r, "Volume", o.id, o.where, "target", disk))
+      return err_set(err, ERR_NO_MEMORY, "no memory");
+  }
+  if (status_find_owned(r, "target", NULL, "VM"))
+    return 0;
+  struct owned made CLEANUP(owned_release) = {0};
+  if (provider_target_plan_vm(p, &t, &made, err) != 0)
+    return -1;
+  return status_own(r, "VM", made.id, made.where, "target", NULL)
+             ? 0
+             : err_set(err, ERR_NO_MEMORY, "no memory");
+}
+
+static int own_image(struct run *r, const struct vm *vm, const char *path, const char *role,
+                     const struct ref *store, struct err *err)
+{
+  for (size_t i = 0; i < vm->disks.count; i++)
+    if (own_object(r, path, role, store, vm_disk_at(vm, i), i, err) != 0)
+      return -1;
+  if (status_find_owned(r, role, NULL, "Image"))
+    return 0;
+  cleanup_free char *where =
+      str_printf("store %s/%s", store->ns ? store->ns : r->key.ns, store->name);
+  return status_own(r, "Image", path, where, role, NULL) ? 0
+                                                         : err_set(err, ERR_NO_MEMORY, "no memory");
+}
+
+// Nothing is made here: everything that will be is written down first.
+int act_plan(struct run *r, struct err *err)
+{
+  const struct vm *vm;
+  if (run_vm(r, &vm, err) != 0)
+    return -1;
+  if (r->spec->via) {
+    cleanup_free char *path = plan_staging_path(r);
+    if (own_image(r, vm, path, "staged", &r->spec->via->store, err) != 0)
+      return -1;
+  }
+  if (r->spec->target.vm)
+    return own_volumes(r, vm, err);
+  const struct migration_target_image *image = r->spec->target.image;
+  return own_image(r, vm, image->path, "target", &image->store, err);
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// SQLite in the words of this house: queries with typed arguments, write transactions that roll
+// back when their scope ends early, errors with kinds. Knows nothing of objects.
+//
+// One connection, one mutex: a transaction or a read holds it from begin to end.
+//
+//     struct sqlite_write w CLEANUP(sqlite_write_end) = {0};
+//     if (sqlite_write_begin(&w, db, err) != 0 ||
+//         sqlite_exec(db, "DELETE FROM t WHERE a = ?", ARGS(ARG_TEXT(a)), err) != 0)
+//       return -1;
+//     return sqlite_write_commit(&w, err);
+#pragma once
+
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct sqlite_db {
+  sqlite3 *handle;
+  pthread_mutex_t mutex;
+  const char *path; // for messages; borrowed
+};
+
+struct sqlite_arg {
+  enum { SQLITE_ARG_END, SQLITE_ARG_TEXT, SQLITE_ARG_INT, SQLITE_ARG_BLOB } type;
+  const void *bytes; // TEXT (NULL = NULL) and BLOB: borrowed until the query is closed
+  size_t length;     // BLOB
+  int64_t number;    // INT
+};
+#define ARG_TEXT(text)                                                                             \
+  {                                                                                                \
+    .type = SQLITE_ARG_TEXT, .bytes = (text)                                                       \
+  }
+#define ARG_INT(value)                                                                             \
+  {                                                                                                \
+    .type = SQLITE_ARG_INT, .number = (value)                                                      \
+  }
+#define ARG_BLOB(data, size)                                                                       \
+  {                                                                                                \
+    .type = SQLITE_ARG_BLOB, .bytes = (data), .length = (size)                                     \
+  }
+#define ARGS(...)                                                                                  \
+  (const struct sqlite_arg[])                                                                      \
+  {                                                                                                \
+    __VA_ARGS__,                                                                                   \
+    {                                                                                              \
+      .type = SQLITE_ARG_END                                                                       \
+    }                                                                                              \
+  }
+#define NO_ARGS                                                                                    \
+  (const struct sqlite_arg[])                                                                      \
+  {                                                                                                \
+    {                                                                                              \
+      .type = SQLITE_ARG_END                                                                       \
+    }                                                                                              \
+  }
+
+// The file must exist (sqlite_create_file). query_only refuses every write.
+int sqlite_db_open(struct sqlite_db *db, const char *path, bool query_only, struct err *err);
+void sqlite_db_close(struct sqlite_db *db);
+// err for the result code of an SQLite call, with what SQLite says about it.
+int sqlite_err(struct sqlite_db *db, int code, struct err *err);
+
+// An open query; the caller holds db->mutex (or a write) until sqlite_close_query().
+struct sqlite_query {
+  struct sqlite_db *db;
+  sqlite3_stmt *stmt;
+};
+int sqlite_open_query(struct sqlite_query *q, struct sqlite_db *db, const char *sql,
+                      const struct sqlite_arg *args, struct err *err);
+// 1: there is a row; 0: no more; -1: error.
+int sqlite_next(struct sqlite_query *q, struct err *err);
+void sqlite_close_query(struct sqlite_query *q);
+const char *sqlite_text(struct sqlite_query *q, int column); // "" for NULL; until the next call
+int64_t sqlite_int(struct sqlite_query *q, int column);
+
+// A statement without rows of interest. Returns 0; sqlite_changed() tells how many rows it changed.
+int sqlite_exec(struct sqlite_db *db, const char *sql, const struct sqlite_arg *args,
+                struct err *err);
+int sqlite_changed(struct sqlite_db *db);
+// The first column of the first row, or `fallback`.
+int sqlite_number(struct sqlite_db *db, const char *sql, const struct sqlite_arg *args,
+                  int64_t fallback, int64_t *ret, struct err *err);
+
+struct sqlite_write {
+  struct sqlite_db *db; // NULL: none open
+};
+int sqlite_write_begin(struct sqlite_write *w, struct sqlite_db *db, struct err *err);
+int sqlite_write_commit(struct sqlite_write *w, struct err *err);
+void sqlite_write_end(struct sqlite_write *w); // rolls back what was not committed

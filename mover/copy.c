@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+// The copy itself, from both ends closed to the final name.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/str.h"
+#include "mover/manifest.h"
+#include "mover/open.h"
+
+struct copying {
+  struct session *session;
+  struct open_end source, target;
+  struct copy_job job;
+  struct copy_result result;
+  bool manifest_written;
+};
+
+static void copying_release(struct copying *c)
+{
+  open_end_release(&c->source);
+  open_end_release(&c->target);
+  copy_result_release(&c->result);
+}
+
+static void interrupt_copy(void *arg)
+{
+  struct copying *c = arg;
+  copy_interrupt(&c->job, &c->session->tally);
+}
+
+static void interrupt_source(void *source)
+{
+  source_interrupt(source);
+}
+
+static const struct mover_object *target_object(const struct copying *c)
+{
+  return c->session->spec->target.object;
+}
+
+// ---- reading back ---------------------------------------------------------------------------
+
+static int verify_again(struct copying *c, const char *expected, struct source *again,
+                        struct err *err)
+{
+  struct session *s = c->session;
+  atomic_store(&s->tally.phase, COPY_VERIFYING);
+  if (session_enter(s, interrupt_source, again, err))
+    return -1;
+  int rc = digest_verify(again, expected, (int)s->spec->lanes, &s->tally, err);
+  session_leave(s);
+  return rc;
+}
+
+static int read_back(struct copying *c, struct object_reader *reader, const char *expected,
+                     struct err *err)
+{
+  struct source *again = NULL;
+  int rc = source_open_image(reader, c->target.format, NULL, &again, err);
+  if (rc == 0)
+    rc = verify_again(c, expected, again, err);
+  source_free(again);
+  return rc ? err_prefix(err, "reading back") : 0;
+}
+
+// A local file can be read while it still has its temporary name.
+static int read_back_file(struct copying *c, const char *expected, struct err *err)
+{
+  const struct mover_spec *spec = c->session->spec;
+  char *part cleanup_free = object_part_path(spec->target.reach->path, spec->owner);
+  struct object_reader *reader;
+  if (!part)
+    return err_set(err, ERR_NO_MEMORY, "no memory for a path");
+  if (object_reader_file(part, &reader, err))
+    return -1;
+  return read_back(c, reader, expected, err);
+}
+
+// An object can only be read once it has its name; clean_up() takes a wrong one away again.
+static int read_back_object(struct copying *c, struct err *err)
+{
+  const char *key = target_object(c)->key;
+  struct object_reader *reader;
+  int rc = storage_reader(c->target.storage, key, &reader, err);
+  return rc ? rc : read_back(c, reader, c->result.content_digest, err);
+}
+
+// ---- the end of a copy ----------------------------------------------------------------------
+
+static int write_manifest(struct copying *c, const struct copy_result *r, struct err *err)
+{
+  const struct mover_object *object = target_object(c);
+  if (open_lane_enter(c->session, &c->target, err))
+    return -1;
+  int rc = manifest_put(c->target.lane, object->key, r, c->session->spec->owner, object->format,
+                        object->overwrite, err);
+  session_leave(c->session);
+  c->manifest_written = rc == 0;
+  return rc;
+}
+
+// All bytes are there, and the object has no name yet. copy_run() holds the session's interrupt
+// until here, and takes it again afterwards.
+static int before_commit(void *arg, const struct copy_result *r, struct err *err)
+{
+  struct copying *c = arg;
+  const struct mover_spec *spec = c->session->spec;
+  int rc = 0;
+  if (spec->verify == COPY_VERIFY_READBACK && c->target.writer && spec->target.reach)
+    rc = read_back_file(c, r->content_digest, err);
+  if (rc == 0 && target_object(c) && target_object(c)->manifest)
+    rc = write_manifest(c, r, err);
+  if (rc == 0)
+    rc = session_enter(c->session, interrupt_copy, c, err);
+  return rc;
+}
+
+static int check_stored(struct copying *c, struct err *err)
+{
+  const char *key = target_object(c)->key;
+  struct storage_stat st;
+  if (open_lane_enter(c->session, &c->target, err))
+    return -1;
+  int rc = storage_stat(c->target.lane, key, &st, err);
+  session_leave(c->session);
+  if (rc)
+    return err_prefix(err, "looking at '%s' after it was stored", key);
+  if (st.size_bytes != c->result.stored_bytes)
+    return err_set(err, ERR_MISMATCH, "'%s' has %llu bytes in the store, %llu were written", key,
+                   (unsigned long long)st.size_bytes, (unsigned long long)c->result.stored_bytes);
+  return 0;
+}
+
+static int verify_stored(struct copying *c, struct err *err)
+{
+  int verify = c->session->spec->verify;
+  if (!target_object(c) || verify == COPY_VERIFY_NONE)
+    return 0;
+  if (check_stored(c, err))
+    return -1;
+  return verify == COPY_VERIFY_READBACK ? read_back_object(c, err) : 0;
+}
+
+static void remove_object(struct copying *c, bool committed)
+{
+  const char *key = target_object(c)->key;
+  struct storage_lane *lane; // the one we have may have been interrupted
+  if (storage_lane_new(c->target.storage, &lane, NULL))
+    return;
+  struct err fault = ERR_INIT;
+  if (committed && storage_remove(lane, key, &fault))
+    report_warning(&c->session->report, "'%s' could not be removed: %s", key, fault.message);
+  if (c->manifest_written)
+    manifest_remove(lane, key);
+  storage_lane_free(lane);
+}
+
+// Nothing of a failed copy stays.
+static void clean_up(struct copying *c)
+{
+  struct object_writer *w = c->target.writer;
+  struct err fault = ERR_INIT;
+  if (w && !w->committed && object_abort(w, &fault))
+    report_warning(&c->session->report, "an unfinished upload was left behind: %s", fault.message);
+  if (w && target_object(c) && (w->committed || c->manifest_written))
+    remove_object(c, w->committed);
+}
+
+// ---- the whole ------------------------------------------------------------------------------
+
+static int expected_digest(struct copying *c, const char **ret, struct err *err)
+{
+  const struct mover_spec *spec = c->session->spec;
+  const char *said = spec->expected_digest;
+  const char *found = c->source.expected_digest[0] ? c->source.expected_digest : NULL;
+  if (said && found && !str_eq(said, found))
+    return err_set(err, ERR_MISMATCH, "the source's manifest says digest %s, expected was %s",
+                   found, said);
+  *ret = said ? said : spec->verify == COPY_VERIFY_NONE ? NULL : found;
+  return 0;
+}
+
+static int prepare(struct copying *c, struct err *err)
+{
+  const struct mover_spec *spec = c->session->spec;
+  const char *digest = NULL;
+  if (open_source(c->session, &spec->source, spec->expected_sha256, &c->source, err))
+    return err_prefix(err, "source");
+  if (expected_digest(c, &digest, err))
+    return -1;
+  if (open_target(c->session, &spec->target, &c->target, err))
+    return err_prefix(err, "target");
+  c->job = (struct copy_job){
+      .source = c->source.source,
+      .target = c->target.target,
+      .object = c->target.writer,
+      .options = {.format = c->target.format,
+                  .verify = spec->verify,
+                  .lanes = (int)spec->lanes,
+                  .object_sha256 = c->target.writer && spec->verify != COPY_VERIFY_NONE,
+                  .no_sparse = spec->no_sparse,
+                  .stall_timeout_ms = spec->stall_timeout_ms,
+                  .expected_digest = digest},
+      .before_commit = before_commit,
+      .before_commit_arg = c,
+  };
+  return 0;
+}
+
+// Stores keep the zeros of a raw image; a qcow2 leaves them out.
+static void warn_of_zeros(struct copying *c)
+{
+  const struct mover_object *object = target_object(c);
+  struct extents map CLEANUP(extents_release) = {0};
+  if (!object || object->format != DISK_FORMAT_RAW || !c->source.source->exact_map)
+    return;
+  uint64_t size = c->source.source->size_bytes;
+  if (source_extents(c->source.source, &map, NULL) || size == 0)
+    return;
+  uint64_t data = extents_data_bytes(&map, 0, size);
+  char a[32], b[32];
+  if (size - data > size / 4)
+    report_warning(&c->session->report,
+                   "the disk has %s of data, but a raw image stores all its zeros: %s; "
+                   "format qcow2 does not",
+                   str_human_bytes((double)data, a), str_human_bytes((double)size, b));
+}
+
+static void say_done(struct copying *c)
+{
+  const struct copy_result *r = &c->result;
+  struct json_object *o = json_object_new_object();
+  const char *format = c->target.writer ? disk_format_names[c->target.format] : "";
+  char size[32], data[32], stored[32];
+  double seconds = (double)r->elapsed_ms / 1000;
+  char seconds_text[32];
+  snprintf(seconds_text, sizeof seconds_text, "%.3f", seconds);
+  json_object_object_add(o, "contentDigest", json_object_new_string(r->content_digest));
+  json_object_object_add(o, "objectSha256", json_object_new_string(r->object_sha256));
+  json_object_object_add(o, "sizeBytes", json_object_new_int64((int64_t)r->size_bytes));
+  json_object_object_add(o, "dataBytes", json_object_new_int64((int64_t)r->data_bytes));
+  json_object_object_add(o, "storedBytes", json_object_new_int64((int64_t)r->stored_bytes));
+  json_object_object_add(o, "format", json_object_new_string(format));
+  json_object_object_add(o, "layout", json_object_new_string(r->layout));
+  json_object_object_add(o, "seconds", json_object_new_double_s(seconds, seconds_text));
+  struct buf text CLEANUP(buf_release) = BUF_INIT(4096);
+  buf_printf(&text, "copied    %s of data on a disk of %s in %.1f s\n",
+             str_human_bytes((double)r->data_bytes, data),
+             str_human_bytes((double)r->size_bytes, size), seconds);
+  if (c->target.writer)
+    buf_printf(&text, "stored    %s as %s\n", str_human_bytes((double)r->stored_bytes, stored),
+               format);
+  if (r->content_digest[0])
+    buf_printf(&text, "content   %s\n", r->content_digest);
+  if (r->object_sha256[0])
+    buf_printf(&text, "sha256    %s\n", r->object_sha256);
+  report_result(&c->session->report, o, buf_str(&text));
+}
+
+static int copy_bytes(struct copying *c, struct err *err)
+{
+  struct session *s = c->session;
+  warn_of_zeros(c);
+  if (session_enter(s, interrupt_copy, c, err))
+    return -1;
+  int rc = copy_run(&c->job, &s->tally, &c->result, err);
+  session_leave(s);
+  return rc ? rc : verify_stored(c, err);
+}
+
+static int copy_work(struct session *s, struct err *err)
+{
+  struct copying c CLEANUP(copying_release) = {.session = s};
+  if (prepare(&c, err) || copy_bytes(&c, err)) {
+    clean_up(&c);
+    return -1;
+  }
+  atomic_store(&s->tally.phase, COPY_DONE);
+  report_progress(&s->report, &s->tally, true);
+  say_done(&c);
+  return 0;
+}
+
+int mover_copy(const struct mover_spec *s, const struct mover_talk *talk)
+{
+  return session_run("copy", s, talk, copy_work);
+}

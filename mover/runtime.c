@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mover/runtime.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/str.h"
+
+#define TEMPLATE    "/drover-mover-XXXXXX"
+#define BASE_MAX    24 // longer ones leave no room for the path of a socket
+#define TREE_FD_MAX 8
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+  (void)st;
+  (void)type;
+  (void)ftw;
+  return remove(path) && errno != ENOENT ? -1 : 0;
+}
+
+static void remove_tree(const char *path)
+{
+  nftw(path, remove_one, TREE_FD_MAX, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+// Holds nothing of its parent but the pipe, so that nobody waits for this process.
+static void keep(const struct runtime_dir *d, int fd)
+{
+  setsid();
+  prctl(PR_SET_NAME, "drover-keeper");
+  signal(SIGTERM, SIG_IGN);
+  signal(SIGINT, SIG_IGN);
+  signal(SIGHUP, SIG_IGN);
+  if (dup2(fd, 0) < 0 || chdir("/"))
+    _exit(1);
+  close_range(1, ~0u, 0);
+  char c;
+  while (read(0, &c, 1) < 0 && errno == EINTR)
+    ;
+  remove_tree(d->path);
+  _exit(0);
+}
+
+static int start_keeper(struct runtime_dir *d, struct err *err)
+{
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC))
+    return err_errno(err, errno, "pipe");
+  d->keeper_pid = fork();
+  if (d->keeper_pid == 0) {
+    close(ends[1]);
+    keep(d, ends[0]);
+  }
+  int number = errno;
+  close(ends[0]);
+  d->keeper_fd = ends[1];
+  if (d->keeper_pid < 0) {
+    close(ends[1]);
+    return err_errno(err, number, "fork");
+  }
+  return 0;
+}
+
+int runtime_dir_open(struct runtime_dir *d, struct err *err)
+{
+  const char *bases[] = {getenv("XDG_RUNTIME_DIR"), getenv("TMPDIR"), "/tmp"};
+  for (size_t i = 0; i < 3; i++) {
+    if (str_empty(bases[i]) || strlen(bases[i]) > BASE_MAX)
+      continue;
+    snprintf(d->path, sizeof d->path, "%s" TEMPLATE, bases[i]);
+    if (!mkdtemp(d->path))
+      continue;
+    if (start_keeper(d, err)) {
+      rmdir(d->path);
+      return -1;
+    }
+    setenv("TMPDIR", d->path, 1);
+    return 0;
+  }
+  return err_errno(err, errno, "no folder for temporary files");
+}
+
+void runtime_dir_close(struct runtime_dir *d)
+{
+  remove_tree(d->path);
+  close(d->keeper_fd);
+  waitpid(d->keeper_pid, NULL, 0);
+}

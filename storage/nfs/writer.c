@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writing: all lanes write into one temporary file, which commit renames. The server may hold what
+// was written in memory until COMMIT (RFC 1813 section 3.3.21), and loses it when it restarts; then
+// it also loses the connection. So every lane ends with an fsync on the connection that it wrote
+// through, and when that connection broke before, the object is in doubt and commit refuses it.
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/limits.h"
+#include "base/str.h"
+#include "storage/nfs/nfs_internal.h"
+
+#define WHAT_BYTES (LIMIT_PATH_BYTES + 64)
+
+struct nfs_writer {
+  struct object_writer base;
+  const struct nfs_store *store;
+  char *key, *partial;
+  char what[WHAT_BYTES];
+  bool overwrite;
+  uint64_t inode; // of the temporary file
+  struct lane_set lanes;
+  pthread_mutex_t lock; // guards doubt
+  bool in_doubt;
+  struct err doubt;
+};
+
+struct write_lane {
+  struct nfs_writer *writer;
+  struct nfs_lane *nfs;
+  unsigned opened_at; // nfs->broken when its file was opened
+  bool dirty;
+  char *buffer; // for bodies that are not in memory
+};
+
+static void interrupt_lane(void *lane)
+{
+  nfs_lane_interrupt(((struct write_lane *)lane)->nfs);
+}
+
+static void doubt(struct nfs_writer *w, const struct err *why)
+{
+  LOCK_FOR_SCOPE(&w->lock);
+  if (w->in_doubt)
+    return;
+  w->in_doubt = true;
+  w->doubt = *why;
+}
+
+// ---- lanes ----
+
+static int lane_open(struct object_writer *base, void **ret_lane, struct err *err)
+{
+  struct nfs_writer *w = (struct nfs_writer *)base;
+  struct write_lane *l = calloc(1, sizeof(*l));
+  if (!l)
+    return err_set(err, ERR_NO_MEMORY, "no memory for a connection");
+  l->writer = w;
+  if (nfs_lane_new(w->store, &l->nfs, err) < 0 || lane_set_add(&w->lanes, l, err) < 0) {
+    nfs_lane_free(l->nfs);
+    free(l);
+    return -1;
+  }
+  *ret_lane = l;
+  return 0;
+}
+
+// To the server's disk, over the connection that the bytes went through.
+static void settle(struct write_lane *l)
+{
+  struct err failure = ERR_INIT;
+  struct nfs_call call = {0};
+  if (!l->dirty)
+    return;
+  l->dirty = false;
+  if (l->nfs->broken != l->opened_at)
+    err_set(&failure, ERR_UNREACHABLE,
+            "%s: the connection broke before the data was safe on the server; it must be written "
+            "again",
+            l->writer->what);
+  else if (nfs_finish(l->nfs, &call, nfs_fsync_async(l->nfs->nfs, l->nfs->file, nfs_done, &call),
+                      l->writer->what, &failure) == 0)
+    return;
+  doubt(l->writer, &failure);
+}
+
+static void lane_close(struct object_writer *base, void *arg)
+{
+  struct write_lane *l = arg;
+  settle(l);
+  lane_set_remove(&((struct nfs_writer *)base)->lanes, l);
+  nfs_lane_free(l->nfs);
+  free(l->buffer);
+  free(l);
+}
+
+static int ensure_file(struct write_lane *l, struct err *err)
+{
+  if (l->nfs->file && l->nfs->broken == l->opened_at)
+    return 0;
+  settle(l); // what went before is in doubt
+  if (nfs_open_file(l->nfs, l->writer->partial, O_WRONLY, l->writer->what, err) < 0)
+    return -1;
+  l->opened_at = l->nfs->broken;
+  return 0;
+}
+
+static int write_chunk(struct write_lane *l, const void *bytes, size_t length, uint64_t offset,
+                       struct err *err)
+{
+  struct nfs_call call = {0};
+  const char *what = l->writer->what;
+  l->dirty = true;
+  if (nfs_finish(
+          l->nfs, &call,
+          nfs_pwrite_async(l->nfs->nfs, l->nfs->file, offset, length, bytes, nfs_done, &call), what,
+          err) < 0)
+    return -1;
+  if ((size_t)call.status == length)
+    return 0;
+  return err_set(err, ERR_PROTOCOL, "%s: the server took %d of %zu bytes", what, call.status,
+                 length);
+}
+
+static int write_part(struct object_writer *base, void *arg, uint32_t number, uint64_t offset,
+                      const struct object_body *body, struct err *err)
+{
+  struct write_lane *l = arg;
+  (void)base, (void)number;
+  if (ensure_file(l, err) < 0)
+    return -1;
+  if (!body->bytes && !l->buffer && !(l->buffer = malloc(NFS_CHUNK_BYTES)))
+    return err_set(err, ERR_NO_MEMORY, "no memory for a part");
+  for (uint64_t at = 0; at < body->length;) {
+    size_t n = body->length - at < NFS_CHUNK_BYTES ? (size_t)(body->length - at) : NFS_CHUNK_BYTES;
+    const char *bytes = body->bytes ? (const char *)body->bytes + at : l->buffer;
+    if ((!body->bytes && object_body_read(body, at, l->buffer, n, err) < 0) ||
+        write_chunk(l, bytes, n, offset + at, err) < 0)
+      return -1;
+    at += n;
+  }
+  return 0;
+}
+
+// ---- begin ----
+
+typedef int (*control_fn)(struct nfs_writer *w, struct nfs_lane *l, struct err *err);
+
+// Runs fn with a connection of its own.
+static int with_lane(struct nfs_writer *w, control_fn fn, struct err *err)
+{
+  struct nfs_lane *l = NULL;
+  if (nfs_lane_new(w->store, &l, err) < 0)
+    return -1;
+  int result = nfs_lane_connect(l, err);
+  if (result == 0)
+    result = fn(w, l, err);
+  nfs_lane_free(l);
+  return result;
+}
+
+static int make_parents(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
+{
+  for (const char *slash = strchr(w->key, '/'); slash; slash = strchr(slash + 1, '/')) {
+    char *path cleanup_free = str_printf("/%.*s", (int)(slash - w->key), w->key);
+    struct nfs_call call = {0};
+    if (!path)
+      return err_set(err, ERR_NO_MEMORY, "no memory for a path");
+    if (nfs_wait(l, &call, nfs_mkdir2_async(l->nfs, path, NFS_FOLDER_MODE, nfs_done, &call),
+                 w->what, err) < 0)
+      return -1;
+    if (call.status < 0 && call.status != -EEXIST)
+      return nfs_failed(l, &call, w->what, err);
+  }
+  return 0;
+}
+
+static int check_new(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
+{
+  struct nfs_stat_64 st;
+  struct err failure = ERR_INIT;
+  if (w->overwrite)
+    return 0;
+  if (nfs_stat_path(l, w->key, &st, &failure) == 0)
+    return err_set(err, ERR_EXISTS, "object '%s' exists already", w->key);
+  if (failure.kind == ERR_NOT_FOUND)
+    return 0;
+  if (err)
+    *err = failure;
+  return -1;
+}
+
+static int create_file(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
+{
+  struct nfs_call sizing = {0};
+  struct nfs_stat_64 st = {0};
+  struct nfs_call looking = {.into = &st, .into_length = sizeof(st)};
+  if (nfs_unlink_path(l, w->partial, err) < 0 || // of an earlier try
+      nfs_open_file(l, w->partial, O_CREAT | O_EXCL | O_WRONLY, w->what, err) < 0 ||
+      nfs_finish(l, &sizing,
+                 nfs_ftruncate_async(l->nfs, l->file, w->base.size_bytes, nfs_done, &sizing),
+                 w->what, err) < 0 ||
+      nfs_finish(l, &looking, nfs_fstat64_async(l->nfs, l->file, nfs_done, &looking), w->what,
+                 err) < 0)
+    return -1;
+  w->inode = st.nfs_ino;
+  return nfs_close_file(l, w->what, err);
+}
+
+static int begin_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
+{
+  if (check_new(w, l, err) < 0 || make_parents(w, l, err) < 0)
+    return -1;
+  return create_file(w, l, err);
+}
+
+static int writer_begin(struct object_writer *base, uint64_t size_bytes, struct err *err)
+{
+  base->size_bytes = size_bytes;
+  return with_lane((struct nfs_writer *)base, begin_with, err);
+}
+
+// ---- commit ----
+
+// Whether the final name already is the file that we wrote: the answer to an earlier try was lost.
+static bool is_there(struct nfs_writer *w, struct nfs_lane *l)
+{
+  struct nfs_stat_64 st;
+  return nfs_stat_path(l, w->key, &st, NULL) == 0 && st.nfs_ino == w->inode &&
+         st.nfs_size == w->base.size_bytes;
+}
+
+static int rename_file(struct nfs_writer *w, struct nfs_lane *l, const char *from, const char *to,
+                       struct err *err)
+{
+  struct nfs_call call = {0};
+  return nfs_finish(l, &call, nfs_rename_async(l->nfs, from, to, nfs_done, &call), w->what, err);
+}
+
+// A hard link fails when the name is taken, which a rename does not.
+static int link_file(struct nfs_writer *w, struct nfs_lane *l, const char *from, const char *to,
+                     struct err *err)
+{
+  struct nfs_call call = {0};
+  if (nfs_wait(l, &call, nfs_link_async(l->nfs, from, to, nfs_done, &call), w->what, err) < 0)
+    return -1;
+  if (call.status == 0)
+    return nfs_unlink_path(l, w->partial, err);
+  if (call.status == -EEXIST)
+    return err_set(err, ERR_EXISTS, "object '%s' exists already", w->key);
+  if (call.status == -ENOENT)
+    return nfs_failed(l, &call, w->what, err);
+  // A server without hard links: look first, then rename.
+  return check_new(w, l, err) < 0 ? -1 : rename_file(w, l, from, to, err);
+}
+
+static int commit_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
+{
+  struct nfs_stat_64 st;
+  struct err failure = ERR_INIT;
+  char *from cleanup_free = nfs_path(w->partial, err);
+  char *to cleanup_free = nfs_path(w->key, err);
+  if (!from || !to)
+    return -1;
+  int result = nfs_stat_path(l, w->partial, &st, &failure);
+  if (result == 0 && (st.nfs_size != w->base.size_bytes || st.nfs_ino != w->inode))
+    return err_set(err, ERR_CORRUPT, "%s: the temporary file is not the one that was written",
+                   w->what);
+  if (result == 0)
+    result =
+        w->overwrite ? rename_file(w, l, from, to, &failure) : link_file(w, l, from, to, &failure);
+  if (result == 0 ||
+      (is_there(w, l) && nfs_unlink_path(l, w->partial, NULL) == 0)) // a link and not yet unlinked
+    return 0;
+  if (err)
+    *err = failure;
+  return -1;
+}
+
+static int writer_commit(struct object_writer *base, struct err *err)
+{
+  struct nfs_writer *w = (struct nfs_writer *)base;
+  // Lanes that are still open do no call now: commit comes after the last part.
+  for (size_t i = 0; i < w->lanes.count; i++)
+    settle(w->lanes.lanes[i]);
+  if (w->in_doubt) {
+    if (err)
+      *err = w->doubt;
+    return -1;
+  }
+  return with_lane(w, commit_with, err);
+}
+
+// ---- the other ends ----
+
+static int abort_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
+{
+  if (nfs_unlink_path(l, w->partial, err) < 0)
+    return -1;
+  nfs_prune_parents(l, w->key);
+  return 0;
+}
+
+static int writer_abort(struct object_writer *base, struct err *err)
+{
+  return with_lane((struct nfs_writer *)base, abort_with, err);
+}
+
+static void writer_interrupt(struct object_writer *base)
+{
+  lane_set_interrupt(&((struct nfs_writer *)base)->lanes);
+}
+
+static void writer_free(struct object_writer *base)
+{
+  struct nfs_writer *w = (struct nfs_writer *)base;
+  lane_set_release(&w->lanes);
+  pthread_mutex_destroy(&w->lock);
+  free(w->key);
+  free(w->partial);
+  free(w);
+}
+
+const struct object_writer_ops nfs_writer_ops = {
+    .name = "nfs",
+    .begin = writer_begin,
+    .lane_open = lane_open,
+    .lane_close = lane_close,
+    .write_part = write_part,
+    .commit = writer_commit,
+    .abort = writer_abort,
+    .interrupt = writer_interrupt,
+    .free = writer_free,
+};
+
+int nfs_writer(void *store, const char *key, const char *owner, bool overwrite,
+               const char *upload_state, struct object_writer **ret, struct err *err)
+{
+  (void)upload_state; // an upload starts over
+  struct nfs_writer *w = calloc(1, sizeof(*w));
+  if (!w)
+    return err_set(err, ERR_NO_MEMORY, "no memory for a writer");
+  w->base = (struct object_writer){.ops = &nfs_writer_ops, .holes = true};
+  w->store = store;
+  w->overwrite = overwrite;
+  pthread_mutex_init(&w->lock, NULL);
+  lane_set_init(&w->lanes, interrupt_lane);
+  snprintf(w->what, sizeof(w->what), "writing '%s'", key);
+  w->key = str_dup(key);
+  w->partial = storage_partial_key(key, owner);
+  if (!w->key || !w->partial) {
+    writer_free(&w->base);
+    return err_set(err, ERR_NO_MEMORY, "no memory for a writer");
+  }
+  *ret = &w->base;
+  return 0;
+}

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/str.h"
+#include "storage/s3/s3_internal.h"
+#include "storage/xml_internal.h"
+
+#define EMPTY_SHA256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+void s3_call_query(struct s3_call *c, const char *name, const char *value)
+{
+  assert(c->query_count < S3_QUERY_MAX);
+  c->query[c->query_count++] = (struct s3_query){name, value};
+}
+
+void s3_call_header(struct s3_call *c, const char *name, const char *value)
+{
+  assert(c->header_count < S3_HEADERS_MAX);
+  c->headers[c->header_count++] = (struct http_header){name, value};
+}
+
+void s3_answer_release(struct s3_answer *a)
+{
+  http_response_release(&a->http);
+  a->code[0] = '\0';
+}
+
+// ---- sending ----
+
+struct signed_headers {
+  struct http_header items[S3_HEADERS_MAX + 6];
+  size_t count;
+};
+
+static void add(struct signed_headers *h, const char *name, const char *value)
+{
+  h->items[h->count++] = (struct http_header){name, value};
+}
+
+static int send_signed(const struct s3 *s3, struct web_lane *lane, const struct s3_call *c,
+                       struct http_request *request, struct http_response *ret, struct err *err)
+{
+  struct buf path CLEANUP(buf_release) = BUF_INIT(0);
+  struct buf query CLEANUP(buf_release) = BUF_INIT(0);
+  struct buf authorization CLEANUP(buf_release) = BUF_INIT(0);
+  struct s3_query items[S3_QUERY_MAX];
+  char date[S3_AMZ_DATE_BYTES];
+  struct signed_headers h = {0};
+  const char *hash = c->payload_hash ? c->payload_hash : EMPTY_SHA256;
+
+  buf_adds(&path, s3->base_path);
+  buf_add_escaped(&path, c->key ? c->key : "", "/");
+  memcpy(items, c->query, sizeof(items));
+  s3_query_text(items, c->query_count, &query);
+  char *url cleanup_free =
+      str_printf("%s%s%s%s", s3->origin, buf_str(&path), query.length ? "?" : "", buf_str(&query));
+  for (size_t i = 0; i < c->header_count; i++)
+    h.items[h.count++] = c->headers[i];
+  add(&h, "Host", s3->host);
+  add(&h, "x-amz-content-sha256", hash);
+  add(&h, "x-amz-date", s3_amz_date(clock_wall_ms(), date));
+  if (!secret_empty(&s3->config->session_token))
+    add(&h, "x-amz-security-token", secret_reveal(&s3->config->session_token));
+  struct s3_to_sign to_sign = {.method = c->method,
+                               .path = buf_str(&path),
+                               .amz_date = date,
+                               .query = buf_str(&query),
+                               .headers = h.items,
+                               .payload_hash = hash};
+  if (!url || !buf_ok(&path) || !buf_ok(&query) ||
+      (!s3->anonymous && s3_sign(&s3->credentials, &to_sign, &authorization) < 0))
+    return err_set(err, ERR_NO_MEMORY, "no memory for a request");
+  if (!s3->anonymous)
+    add(&h, "Authorization", buf_str(&authorization));
+  request->url = url;
+  request->headers = h.items;
+  return http_perform(lane->session, request, ret, err);
+}
+
+// ---- errors ----
+
+struct code_row {
+  const char *code; // ends with '*': prefix
+  enum err_kind kind;
+  const char *sentence; // NULL: the server's own message says enough
+};
+
+static const struct code_row codes[] = {
+    {"InvalidAccessKeyId", ERR_AUTH, "the access key id is not known there: check the Secret"},
+    {"SignatureDoesNotMatch", ERR_AUTH, "the secret access key is wrong: check the Secret"},
+    {"ExpiredToken", ERR_AUTH, "the session token has expired: put a new one into the Secret"},
+    {"InvalidToken", ERR_AUTH, "the session token is wrong: check the Secret"},
+    {"InvalidTokenId", ERR_AUTH, "the session token is wrong: check the Secret"},
+    {"TokenRefreshRequired", ERR_AUTH, "the session token must be renewed"},
+    {"RequestTimeTooSkewed", ERR_AUTH,
+     "the clocks of this machine and of the server differ by too "
+     "much: set the time"},
+    {"AccessDenied", ERR_DENIED, "the credentials are good, but their policy does not allow it"},
+    {"AllAccessDisabled", ERR_DENIED, NULL},
+    {"AccountProblem", ERR_DENIED, NULL},
+    {"NoSuchBucket", ERR_NOT_FOUND, "the bucket does not exist: create it, or correct its name"},
+    {"NoSuchKey", ERR_NOT_FOUND, "there is no such object"},
+    {"NoSuchUpload", ERR_NOT_FOUND, "there is no such upload (any more)"},
+    {"PreconditionFailed", ERR_CONFLICT, NULL},
+    {"ConditionalRequestConflict", ERR_CONFLICT, NULL},
+    {"OperationAborted", ERR_CONFLICT, NULL},
+    {"NotImplemented", ERR_UNSUPPORTED, NULL},
+    {"SlowDown*", ERR_THROTTLED, NULL},
+    {"ServiceUnavailable", ERR_THROTTLED, NULL},
+    {"Throttling*", ERR_THROTTLED, NULL},
+    {"RequestLimitExceeded", ERR_THROTTLED, NULL},
+    {"TooManyRequests", ERR_THROTTLED, NULL},
+    {"RequestTimeout", ERR_TIMEOUT, NULL},
+    {"InternalError", ERR_PROTOCOL, NULL},
+    {"BadDigest", ERR_PROTOCOL, "the bytes were damaged on their way"},
+    {"XAmzContentSHA256Mismatch", ERR_PROTOCOL, "the bytes were damaged on their way"},
+    {"IncompleteBody", ERR_PROTOCOL, NULL},
+    {"EntityTooLarge", ERR_LIMIT, "the object is too large for the server"},
+    {"InvalidPart*", ERR_PROTOCOL, "the server has lost a part"},
+    {"EntityTooSmall", ERR_INTERNAL, NULL},
+    {"QuotaExceeded", ERR_NO_SPACE, "the quota is reached: remove objects, or raise it"},
+    {"XMinioAdminBucketQuotaExceeded", ERR_NO_SPACE, "the quota of the bucket is reached"},
+    {"XMinioStorageFull", ERR_NO_SPACE, "the disks of the server are full"},
+    {"XMinioDiskFull", ERR_NO_SPACE, "the disks of the server are full"},
+    {"StorageFull", ERR_NO_SPACE, "the disks of the server are full"},
+    {"InsufficientStorage", ERR_NO_SPACE, "the disks of the server are full"},
+    {"InsufficientCapacity", ERR_NO_SPACE, NULL},
+};
+
+static const struct code_row *row_of(const char *code)
+{
+  for (size_t i = 0; i < ARRAY_SIZE(codes); i++) {
+    size_t n = strcspn(codes[i].code, "*");
+    if (strncmp(code, codes[i].code, n) == 0 && (codes[i].code[n] == '*' || code[n] == '\0'))
+      return &codes[i];
+  }
+  return NULL;
+}
+
+// The region that the bucket is in, when that is what the answer is about; "" else.
+static void other_region(const struct s3 *s3, const struct s3_answer *a,
+                         const struct web_xml_node *error, char *b, size_t size)
+{
+  const char *header = http_response_header(&a->http, "x-amz-bucket-region");
+  b[0] = '\0';
+  if (!str_eq(a->code, "PermanentRedirect") && !str_eq(a->code, "TemporaryRedirect") &&
+      !str_eq(a->code, "AuthorizationHeaderMalformed") &&
+      !str_eq(a->code, "IllegalLocationConstraintException") && a->http.status / 100 != 3)
+    return;
+  if (header)
+    snprintf(b, size, "%s", header);
+  else
+    web_xml_text(web_xml_child(error, "Region"), b, size);
+  if (str_eq(b, s3->credentials.region))
+    b[0] = '\0';
+}
+
+static void clean(char *text)
+{
+  for (char *p = text; *p; p++)
+    if ((unsigned char)*p < 0x20)
+      *p = ' ';
+}
+
+int s3_answer_error(const struct s3 *s3, const struct s3_call *c, struct s3_answer *a,
+                    struct err *err)
+{
+  struct web_xml_doc *doc = web_xml_parse(a->http.body.data, a->http.body.length, NULL);
+  const struct web_xml_node *error =
+      doc && web_xml_is(web_xml_root(doc), "Error") ? web_xml_root(doc) : NULL;
+  char message[200], region[64];
+  web_xml_text(web_xml_child(error, "Code"), a->code, sizeof(a->code));
+  web_xml_text(web_xml_child(error, "Message"), message, sizeof(message));
+  clean(message);
+  other_region(s3, a, error, region, sizeof(region));
+  web_xml_doc_free(doc);
+
+  const struct code_row *row = row_of(a->code);
+  if (region[0])
+    return err_set(err, ERR_INVALID,
+                   "%s: the bucket is in region '%s', not in '%s': correct the region", c->what,
+                   region, s3->credentials.region);
+  if (!row || a->http.status == 503) { // S3's words vary; 503 always means "later"
+    http_status_error(&a->http, c->what, err);
+    if (err && a->code[0])
+      snprintf(err->message, sizeof(err->message), "%s: %.60s: %s (HTTP %ld)", c->what, a->code,
+               message, a->http.status);
+    return -1;
+  }
+  if (s3->anonymous && row->kind == ERR_DENIED)
+    return err_set(err, ERR_DENIED, "%s: the bucket is not public: give credentials (%s)", c->what,
+                   a->code);
+  err_set(err, row->kind, "%s: %s%s(%s%s%s)", c->what, row->sentence ? row->sentence : "",
+          row->sentence ? " " : "", a->code, message[0] ? ": " : "", message);
+  if (err)
+    err->retry_after_ms = (long)a->http.retry_after_ms;
+  return -1;
+}
+
+// ---- calls ----
+
+int s3_attempt(const struct s3 *s3, struct web_lane *lane, const struct s3_call *c,
+               struct s3_answer *ret, struct err *err)
+{
+  struct http_request request = {
+      .method = c->method,
+      .sink = c->sink,
+      .sink_arg = c->sink_arg,
+      .body_max = XML_BYTES_MAX,
+      .idle_timeout_ms = c->slow ? WEB_THINKING_TIMEOUT_MS : 0,
+  };
+  if (c->body) {
+    request.body = c->body->bytes;
+    request.body_length = c->body->length;
+    request.read_body = web_read_body;
+    request.read_arg = (void *)(uintptr_t)c->body;
+  }
+  s3_answer_release(ret);
+  if (send_signed(s3, lane, c, &request, &ret->http, err) < 0)
+    return err_prefix(err, "%s", c->what);
+  return ret->http.status / 100 == 2 ? 0 : s3_answer_error(s3, c, ret, err);
+}
+
+struct attempt {
+  const struct s3 *s3;
+  struct web_lane *lane;
+  const struct s3_call *call;
+  struct s3_answer *answer;
+};
+
+static int once(void *arg, struct err *err)
+{
+  struct attempt *a = arg;
+  return s3_attempt(a->s3, a->lane, a->call, a->answer, err);
+}
+
+int s3_request(const struct s3 *s3, struct web_lane *lane, const struct s3_call *c,
+               struct s3_answer *ret, struct err *err)
+{
+  struct attempt a = {s3, lane, c, ret};
+  return storage_retry(&lane->stop, once, &a, err);
+}

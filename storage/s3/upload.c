@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/limits.h"
+#include "base/str.h"
+#include "storage/s3/s3_internal.h"
+#include "storage/xml_internal.h"
+
+static void doc_free(struct web_xml_doc **d)
+{
+  web_xml_doc_free(*d);
+}
+
+#define ANSWER(name)     struct s3_answer name CLEANUP(s3_answer_release) = {0}
+#define WHAT_BYTES       (LIMIT_PATH_BYTES + 64)
+#define UPLOADS_OF_A_KEY 1000 // more than that at once is not ours
+
+static bool is_gone(const struct s3_answer *a)
+{
+  // Ceph says NoSuchKey where Amazon says NoSuchUpload.
+  return str_eq(a->code, "NoSuchUpload") || str_eq(a->code, "NoSuchKey");
+}
+
+int s3_upload_create(const struct s3 *s3, struct web_lane *lane, const char *key, const char *owner,
+                     const char *nonce, char upload_id[S3_UPLOAD_ID_MAX], struct err *err)
+{
+  char what[WHAT_BYTES];
+  char *escaped cleanup_free = s3_escape_owner(owner);
+  snprintf(what, sizeof(what), "beginning to write '%s'", key);
+  struct s3_call c = {.method = "POST", .key = key, .what = what};
+  ANSWER(a);
+  if (!escaped)
+    return err_set(err, ERR_NO_MEMORY, "no memory for a request");
+  s3_call_query(&c, "uploads", "");
+  s3_call_header(&c, "Content-Type", "application/octet-stream");
+  s3_call_header(&c, S3_UPLOAD_HEADER, nonce);
+  if (escaped[0])
+    s3_call_header(&c, S3_OWNER_HEADER, escaped);
+  if (s3_request(s3, lane, &c, &a, err) < 0)
+    return -1;
+  struct web_xml_doc *doc CLEANUP(doc_free) =
+      web_xml_parse(a.http.body.data, a.http.body.length, err);
+  if (!doc)
+    return -1;
+  char *id cleanup_free = web_xml_text_dup(web_xml_child(web_xml_root(doc), "UploadId"));
+  if (str_empty(id) || strlen(id) >= S3_UPLOAD_ID_MAX)
+    return err_set(err, ERR_PROTOCOL, "%s: the server gives no usable upload id", what);
+  snprintf(upload_id, S3_UPLOAD_ID_MAX, "%s", id);
+  return 0;
+}
+
+// ---- parts ----
+
+struct part_call {
+  const struct s3 *s3;
+  struct web_lane *lane;
+  const struct s3_call *call;
+  const struct s3_digests *digests;
+  char *etag;
+};
+
+static int part_once(void *arg, struct err *err)
+{
+  struct part_call *p = arg;
+  ANSWER(a);
+  if (s3_attempt(p->s3, p->lane, p->call, &a, err) < 0)
+    return -1;
+  if (!s3_etag(&a.http, p->etag))
+    return err_set(err, ERR_PROTOCOL, "%s: the server gives no ETag", p->call->what);
+  return s3_check_etag(&a.http, p->etag, p->digests, err);
+}
+
+int s3_upload_part(const struct s3 *s3, struct web_lane *lane, const char *key,
+                   const char *upload_id, uint32_t number, const struct object_body *body,
+                   char etag[S3_ETAG_BYTES], struct err *err)
+{
+  struct s3_digests d;
+  char what[WHAT_BYTES], text[16];
+  snprintf(what, sizeof(what), "writing part %u of '%s'", number + 1, key);
+  snprintf(text, sizeof(text), "%u", number + 1);
+  struct s3_call c = {.method = "PUT", .key = key, .what = what};
+  s3_call_query(&c, "partNumber", text);
+  s3_call_query(&c, "uploadId", upload_id);
+  if (s3_digest(s3, body, false, &d, err) < 0)
+    return -1;
+  s3_call_body(&c, body, &d);
+  struct part_call p = {s3, lane, &c, &d, etag};
+  return storage_retry(&lane->stop, part_once, &p, err);
+}
+
+struct parts_page {
+  int (*fn)(void *arg, uint32_t number, uint64_t length, const char *etag, struct err *err);
+  void *arg;
+  char marker[32]; // "" when that was all
+};
+
+static void strip_quotes(char *text)
+{
+  size_t n = strlen(text);
+  if (n >= 2 && text[0] == '"' && text[n - 1] == '"') {
+    memmove(text, text + 1, n - 2);
+    text[n - 2] = '\0';
+  }
+}
+
+static int read_parts(const struct http_response *r, struct parts_page *p, struct err *err)
+{
+  struct web_xml_doc *doc CLEANUP(doc_free) = web_xml_parse(r->body.data, r->body.length, err);
+  char text[32], etag[S3_ETAG_BYTES];
+  if (!doc)
+    return -1;
+  const struct web_xml_node *root = web_xml_root(doc);
+  for (const struct web_xml_node *n = web_xml_child(root, "Part"); n; n = web_xml_next(n, "Part")) {
+    int64_t number = 0, length = 0;
+    if (!str_int64(web_xml_text(web_xml_child(n, "PartNumber"), text, sizeof(text)), &number) ||
+        !str_int64(web_xml_text(web_xml_child(n, "Size"), text, sizeof(text)), &length) ||
+        number < 1 || number > S3_PARTS_MAX || length < 0)
+      return err_set(err, ERR_PROTOCOL, "the server's list of parts makes no sense");
+    web_xml_text(web_xml_child(n, "ETag"), etag, sizeof(etag));
+    strip_quotes(etag);
+    if (p->fn(p->arg, (uint32_t)number - 1, (uint64_t)length, etag, err) < 0)
+      return -1;
+  }
+  bool more = str_eq(web_xml_text(web_xml_child(root, "IsTruncated"), text, sizeof(text)), "true");
+  web_xml_text(more ? web_xml_child(root, "NextPartNumberMarker") : NULL, p->marker,
+               sizeof(p->marker));
+  return more && !p->marker[0] ? err_set(err, ERR_PROTOCOL,
+                                         "the list of parts does not say where "
+                                         "it goes on")
+                               : 0;
+}
+
+int s3_upload_parts(const struct s3 *s3, struct web_lane *lane, const char *key,
+                    const char *upload_id,
+                    int (*fn)(void *arg, uint32_t number, uint64_t length, const char *etag,
+                              struct err *err),
+                    void *arg, struct err *err)
+{
+  struct parts_page page = {.fn = fn, .arg = arg};
+  char what[WHAT_BYTES], marker[32];
+  snprintf(what, sizeof(what), "listing the parts of '%s'", key);
+  for (int pages = 0; pages < S3_PARTS_MAX; pages++) {
+    struct s3_call c = {.method = "GET", .key = key, .what = what};
+    ANSWER(a);
+    memcpy(marker, page.marker, sizeof(marker));
+    s3_call_query(&c, "uploadId", upload_id);
+    if (marker[0])
+      s3_call_query(&c, "part-number-marker", marker);
+    if (s3_request(s3, lane, &c, &a, err) < 0)
+      return is_gone(&a) ? err_set(err, ERR_NOT_FOUND, "%s: no such upload", what) : -1;
+    if (read_parts(&a.http, &page, err) < 0)
+      return -1;
+    if (!page.marker[0])
+      return 0;
+  }
+  return err_set(err, ERR_PROTOCOL, "%s: the list does not end", what);
+}
+
+// ---- the end of an upload ----
+
+struct complete_call {
+  struct s3 *s3;
+  struct web_lane *lane;
+  const struct s3_call *call;
+};
+
+// S3 may answer 200, think for minutes, and then send an error in the body.
+static int complete_once(void *arg, struct err *err)
+{
+  struct complete_call *p = arg;
+  ANSWER(a);
+  if (s3_attempt(p->s3, p->lane, p->call, &a, err) < 0)
+    return is_gone(&a) ? err_set(err, ERR_NOT_FOUND, "%s: the upload is gone", p->call->what) : -1;
+  struct web_xml_doc *doc CLEANUP(doc_free) =
+      web_xml_parse(a.http.body.data, a.http.body.length, err);
+  if (!doc)
+    return -1;
+  if (web_xml_is(web_xml_root(doc), "CompleteMultipartUploadResult"))
+    return 0;
+  s3_answer_error(p->s3, p->call, &a, err);
+  if (a.code[0] == '\0')
+    return err_set(err, ERR_PROTOCOL, "%s: the answer makes no sense", p->call->what);
+  if (err && a.http.status / 100 == 2 && err->kind == ERR_INVALID)
+    err->kind = ERR_PROTOCOL; // an unknown code in a 200: try again
+  return -1;
+}
+
+int s3_upload_complete(struct s3 *s3, struct web_lane *lane, const char *key, const char *upload_id,
+                       const struct buf *xml, bool only_new, struct err *err)
+{
+  char what[WHAT_BYTES], hash[S3_HEX_BYTES];
+  struct object_body body = object_body_bytes(xml->data, xml->length);
+  snprintf(what, sizeof(what), "completing '%s'", key);
+  s3_sha256_hex(xml->data, xml->length, hash);
+  for (int tries = 0;; tries++) {
+    bool conditional = only_new && !atomic_load(&s3->no_conditional_put);
+    struct s3_call c = {.method = "POST",
+                        .key = key,
+                        .what = what,
+                        .body = &body,
+                        .payload_hash = hash,
+                        .slow = true};
+    s3_call_query(&c, "uploadId", upload_id);
+    s3_call_header(&c, "Content-Type", "application/xml");
+    if (conditional)
+      s3_call_header(&c, "If-None-Match", "*");
+    struct complete_call p = {s3, lane, &c};
+    struct err failure = ERR_INIT;
+    if (storage_retry(&lane->stop, complete_once, &p, &failure) == 0)
+      return 0;
+    if (tries == 0 && conditional && failure.kind == ERR_UNSUPPORTED) {
+      atomic_store(&s3->no_conditional_put, true);
+      continue;
+    }
+    if (err)
+      *err = failure;
+    return -1;
+  }
+}
+
+int s3_upload_abort(const struct s3 *s3, struct web_lane *lane, const char *key,
+                    const char *upload_id, struct err *err)
+{
+  char what[WHAT_BYTES];
+  snprintf(what, sizeof(what), "giving up the upload of '%s'", key);
+  struct s3_call c = {.method = "DELETE", .key = key, .what = what};
+  ANSWER(a);
+  s3_call_query(&c, "uploadId", upload_id);
+  if (s3_request(s3, lane, &c, &a, err) == 0 || is_gone(&a))
+    return 0;
+  return -1;
+}
+
+// ---- what interrupted uploads left ----
+
+static int read_uploads(const struct http_response *r, const char *key, struct strings *ids,
+                        struct err *err)
+{
+  struct web_xml_doc *doc CLEANUP(doc_free) = web_xml_parse(r->body.data, r->body.length, err);
+  if (!doc)
+    return -1;
+  const struct web_xml_node *root = web_xml_root(doc);
+  for (const struct web_xml_node *n = web_xml_child(root, "Upload"); n;
+       n = web_xml_next(n, "Upload")) {
+    char *name cleanup_free = web_xml_text_dup(web_xml_child(n, "Key"));
+    char *id cleanup_free = web_xml_text_dup(web_xml_child(n, "UploadId"));
+    if (str_eq(name, key) && !str_empty(id) && strings_add(ids, id) < 0)
+      return err_set(err, ERR_NO_MEMORY, "no memory for a list of uploads");
+  }
+  return 0;
+}
+
+// The list is sorted by key, and nothing that begins with this key comes before it: its uploads are
+// on the first pages. After each round of aborts the list is read anew.
+int s3_remove_partial(void *store, void *lane, const char *key, const char *owner, struct err *err)
+{
+  (void)owner; // S3 does not tell the metadata of an upload that is not complete
+  for (int round = 0; round < UPLOADS_OF_A_KEY; round++) {
+    struct strings ids CLEANUP(strings_release) = {0};
+    struct s3_call c = {.method = "GET", .what = "listing unfinished uploads"};
+    ANSWER(a);
+    s3_call_query(&c, "uploads", "");
+    s3_call_query(&c, "prefix", key);
+    if (s3_request(store, lane, &c, &a, err) < 0 || read_uploads(&a.http, key, &ids, err) < 0)
+      return -1;
+    if (ids.count == 0)
+      return 0;
+    for (size_t i = 0; i < ids.count; i++)
+      if (s3_upload_abort(store, lane, key, ids.items[i], err) < 0)
+        return -1;
+  }
+  return err_set(err, ERR_LIMIT, "there are more than %d unfinished uploads of '%s'",
+                 UPLOADS_OF_A_KEY, key);
+}

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writing one object. Up to S3_SINGLE_MAX bytes it is kept in memory and is one PUT, made by
+// commit; above that it is a multipart upload, which can be resumed by its state "NONCE:UPLOADID".
+// begin, commit and abort use a connection of their own each.
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/str.h"
+#include "storage/s3/s3_internal.h"
+#include "storage/xml_internal.h"
+
+#define S3_XMLNS "http://s3.amazonaws.com/doc/2006-03-01/"
+
+struct sent_part {
+  char etag[S3_ETAG_BYTES]; // "" = not there
+  uint64_t length;
+};
+
+struct s3_writer {
+  struct object_writer base;
+  struct s3 *s3;
+  char *key, *owner;
+  bool overwrite;
+  char nonce[S3_NONCE_BYTES];
+  char upload_id[S3_UPLOAD_ID_MAX]; // "" while there is none
+  char state[S3_NONCE_BYTES + S3_UPLOAD_ID_MAX];
+  char *small; // single PUT: the bytes
+  struct lane_set lanes;
+  pthread_mutex_t lock; // guards parts
+  struct sent_part *parts;
+  size_t part_capacity;
+};
+
+static void doc_free(struct web_xml_doc **d)
+{
+  web_xml_doc_free(*d);
+}
+
+static bool is_single(const struct s3_writer *w)
+{
+  return w->small != NULL;
+}
+
+// ---- lanes ----
+
+static int open_lane(struct s3_writer *w, struct web_lane **ret, struct err *err)
+{
+  struct web_lane *lane = NULL;
+  if (web_lane_new(w->s3->client, &lane, err) < 0)
+    return -1;
+  if (lane_set_add(&w->lanes, lane, err) < 0) {
+    web_lane_free(lane);
+    return -1;
+  }
+  *ret = lane;
+  return 0;
+}
+
+static void close_lane(struct s3_writer *w, struct web_lane *lane)
+{
+  lane_set_remove(&w->lanes, lane);
+  web_lane_free(lane);
+}
+
+static int writer_lane_open(struct object_writer *base, void **ret_lane, struct err *err)
+{
+  struct web_lane *lane = NULL;
+  if (open_lane((struct s3_writer *)base, &lane, err) < 0)
+    return -1;
+  *ret_lane = lane;
+  return 0;
+}
+
+static void writer_lane_close(struct object_writer *base, void *lane)
+{
+  close_lane((struct s3_writer *)base, lane);
+}
+
+// ---- parts ----
+
+static int note_part(struct s3_writer *w, uint32_t number, uint64_t length, const char *etag,
+                     struct err *err)
+{
+  LOCK_FOR_SCOPE(&w->lock);
+  if (number >= w->part_capacity) {
+    size_t capacity = w->part_capacity ? w->part_capacity : 64;
+    while (capacity <= number)
+      capacity *= 2;
+    struct sent_part *parts = realloc(w->parts, capacity * sizeof(*parts));
+    if (!parts)
+      return err_set(err, ERR_NO_MEMORY, "no memory for the list of parts");
+    memset(parts + w->part_capacity, 0, (capacity - w->part_capacity) * sizeof(*parts));
+    w->parts = parts;
+    w->part_capacity = capacity;
+  }
+  snprintf(w->parts[number].etag, S3_ETAG_BYTES, "%s", etag);
+  w->parts[number].length = length;
+  return 0;
+}
+
+static int note_found_part(void *arg, uint32_t number, uint64_t length, const char *etag,
+                           struct err *err)
+{
+  return etag[0] ? note_part(arg, number, length, etag, err) : 0;
+}
+
+static int writer_write_part(struct object_writer *base, void *lane, uint32_t number,
+                             uint64_t offset, const struct object_body *body, struct err *err)
+{
+  struct s3_writer *w = (struct s3_writer *)base;
+  if (is_single(w))
+    return object_body_read(body, 0, w->small + offset, (size_t)body->length, err);
+  char etag[S3_ETAG_BYTES];
+  if (s3_upload_part(w->s3, lane, w->key, w->upload_id, number, body, etag, err) < 0)
+    return -1;
+  return note_part(w, number, body->length, etag, err);
+}
+
+// ---- begin ----
+
+// "NONCE:UPLOADID" of an earlier writer. 1: it is still there, and its parts are known now; 0:
+// start over; -1: error.
+static int resume(struct s3_writer *w, struct web_lane *lane, struct err *err)
+{
+  const char *colon = strchr(w->state, ':');
+  if (!colon || colon - w->state != S3_NONCE_BYTES - 1 || str_empty(colon + 1))
+    return 0;
+  memcpy(w->nonce, w->state, S3_NONCE_BYTES - 1);
+  snprintf(w->upload_id, sizeof(w->upload_id), "%s", colon + 1);
+  struct err failure = ERR_INIT;
+  if (s3_upload_parts(w->s3, lane, w->key, w->upload_id, note_found_part, w, &failure) == 0)
+    return 1;
+  w->upload_id[0] = '\0';
+  if (failure.kind == ERR_NOT_FOUND || failure.kind == ERR_INVALID)
+    return 0;
+  if (err)
+    *err = failure;
+  return -1;
+}
+
+static int begin_multipart(struct s3_writer *w, struct err *err)
+{
+  struct web_lane *lane = NULL;
+  if (open_lane(w, &lane, err) < 0)
+    return -1;
+  int result = resume(w, lane, err);
+  if (result == 0) {
+    s3_nonce(w->nonce);
+    result = s3_upload_create(w->s3, lane, w->key, w->owner, w->nonce, w->upload_id, err);
+  }
+  close_lane(w, lane);
+  if (result < 0)
+    return -1;
+  snprintf(w->state, sizeof(w->state), "%s:%s", w->nonce, w->upload_id);
+  return 0;
+}
+
+static int writer_begin(struct object_writer *base, uint64_t size_bytes, struct err *err)
+{
+  struct s3_writer *w = (struct s3_writer *)base;
+  if (size_bytes > S3_OBJECT_MAX)
+    return err_set(err, ERR_LIMIT, "'%s' would have %" PRIu64 " bytes, and S3 takes 5 TiB at most",
+                   w->key, size_bytes);
+  if (size_bytes > S3_SINGLE_MAX)
+    return begin_multipart(w, err);
+  base->parts_max = 1;
+  base->part_min_bytes = 0;
+  s3_nonce(w->nonce);
+  w->state[0] = '\0';
+  w->small = malloc(size_bytes ? (size_t)size_bytes : 1);
+  return w->small ? 0 : err_set(err, ERR_NO_MEMORY, "no memory for '%s'", w->key);
+}
+
+// ---- commit ----
+
+static int parts_xml(struct s3_writer *w, struct buf *into, struct err *err)
+{
+  struct web_xml_doc *doc CLEANUP(doc_free) = web_xml_new("CompleteMultipartUpload", S3_XMLNS);
+  uint64_t total = 0;
+  bool full = !doc;
+  for (size_t i = 0; i < w->part_capacity && w->parts[i].etag[0] && !full; i++) {
+    char number[24], etag[S3_ETAG_BYTES + 3];
+    snprintf(number, sizeof(number), "%zu", i + 1);
+    snprintf(etag, sizeof(etag), "\"%s\"", w->parts[i].etag);
+    struct web_xml_node *part = web_xml_add(doc, NULL, "Part", NULL);
+    full = !part || !web_xml_add(doc, part, "PartNumber", number) ||
+           !web_xml_add(doc, part, "ETag", etag);
+    total += w->parts[i].length;
+  }
+  if (full || web_xml_write(doc, into) < 0)
+    return err_set(err, ERR_NO_MEMORY, "no memory for the list of parts");
+  if (total != w->base.size_bytes)
+    return err_set(err, ERR_INTERNAL,
+                   "commit of '%s' with parts of %" PRIu64 " bytes together instead of %" PRIu64,
+                   w->key, total, w->base.size_bytes);
+  return 0;
+}
+
+static int check_size(struct s3_writer *w, struct web_lane *lane, struct err *err)
+{
+  struct s3_head head;
+  if (s3_head(w->s3, lane, w->key, &head, err) < 0)
+    return -1;
+  if (head.stat.size_bytes == w->base.size_bytes)
+    return 0;
+  return err_set(err, ERR_CORRUPT, "'%s' has %" PRIu64 " bytes after the upload, not %" PRIu64,
+                 w->key, head.stat.size_bytes, w->base.size_bytes);
+}
+
+static int commit_multipart(struct s3_writer *w, struct web_lane *lane, struct err *err)
+{
+  struct buf xml CLEANUP(buf_release) = BUF_INIT(0);
+  struct err failure = ERR_INIT;
+  if (!w->overwrite) {
+    int there = s3_is_ours(w->s3, lane, w->key, w->nonce, w->base.size_bytes, err);
+    if (there != 0)
+      return there < 0 ? -1 : 0;
+  }
+  if (parts_xml(w, &xml, err) < 0)
+    return -1;
+  if (s3_upload_complete(w->s3, lane, w->key, w->upload_id, &xml, !w->overwrite, &failure) == 0)
+    return check_size(w, lane, err);
+  // Either the answer to an earlier try was lost, or somebody was faster.
+  if (failure.kind == ERR_NOT_FOUND || failure.kind == ERR_CONFLICT) {
+    struct err why = ERR_INIT;
+    int there = s3_is_ours(w->s3, lane, w->key, w->nonce, w->base.size_bytes, &why);
+    if (there == 1)
+      return 0;
+    if (there < 0 && (why.kind != ERR_EXISTS || !w->overwrite))
+      failure = why;
+    else
+      failure.kind = ERR_CONFLICT; // the upload was given up by somebody: start over
+  }
+  if (err)
+    *err = failure;
+  return -1;
+}
+
+static int commit_single(struct s3_writer *w, struct web_lane *lane, struct err *err)
+{
+  struct object_body body = object_body_bytes(w->small, (size_t)w->base.size_bytes);
+  return s3_put_object(w->s3, lane, w->key, &body, w->owner, w->nonce, !w->overwrite, err);
+}
+
+static int writer_commit(struct object_writer *base, struct err *err)
+{
+  struct s3_writer *w = (struct s3_writer *)base;
+  struct web_lane *lane = NULL;
+  if (open_lane(w, &lane, err) < 0)
+    return -1;
+  int result = is_single(w) ? commit_single(w, lane, err) : commit_multipart(w, lane, err);
+  close_lane(w, lane);
+  return result;
+}
+
+// ---- the other ends ----
+
+// Works after an interrupt as well: its connection is not in the set.
+static int writer_abort(struct object_writer *base, struct err *err)
+{
+  struct s3_writer *w = (struct s3_writer *)base;
+  struct web_lane *lane = NULL;
+  if (!w->upload_id[0])
+    return 0;
+  if (web_lane_new(w->s3->client, &lane, err) < 0)
+    return -1;
+  int result = s3_upload_abort(w->s3, lane, w->key, w->upload_id, err);
+  web_lane_free(lane);
+  if (result == 0)
+    w->upload_id[0] = w->state[0] = '\0';
+  return result;
+}
+
+static void writer_interrupt(struct object_writer *base)
+{
+  lane_set_interrupt(&((struct s3_writer *)base)->lanes);
+}
+
+static void writer_free(struct object_writer *base)
+{
+  struct s3_writer *w = (struct s3_writer *)base;
+  lane_set_release(&w->lanes);
+  pthread_mutex_destroy(&w->lock);
+  free(w->parts);
+  free(w->small);
+  free(w->key);
+  free(w->owner);
+  free(w);
+}
+
+const struct object_writer_ops s3_writer_ops = {
+    .name = "s3",
+    .begin = writer_begin,
+    .lane_open = writer_lane_open,
+    .lane_close = writer_lane_close,
+    .write_part = writer_write_part,
+    .commit = writer_commit,
+    .abort = writer_abort,
+    .interrupt = writer_interrupt,
+    .free = writer_free,
+};
+
+int s3_writer(void *store, const char *key, const char *owner, bool overwrite,
+              const char *upload_state, struct object_writer **ret, struct err *err)
+{
+  struct s3_writer *w = calloc(1, sizeof(*w));
+  if (!w)
+    return err_set(err, ERR_NO_MEMORY, "no memory for a writer");
+  w->base = (struct object_writer){.ops = &s3_writer_ops,
+                                   .part_min_bytes = S3_PART_MIN,
+                                   .part_max_bytes = S3_PART_MAX,
+                                   .parts_max = S3_PARTS_MAX};
+  w->s3 = store;
+  w->overwrite = overwrite;
+  pthread_mutex_init(&w->lock, NULL);
+  lane_set_init(&w->lanes, web_lane_interrupt);
+  if (upload_state && strlen(upload_state) < sizeof(w->state))
+    snprintf(w->state, sizeof(w->state), "%s", upload_state);
+  w->key = str_dup(key);
+  w->owner = str_dup(owner ? owner : "");
+  if (!w->key || !w->owner) {
+    writer_free(&w->base);
+    return err_set(err, ERR_NO_MEMORY, "no memory for a writer");
+  }
+  *ret = &w->base;
+  return 0;
+}
+
+const char *s3_writer_state(struct object_writer *w)
+{
+  struct s3_writer *s = (struct s3_writer *)w;
+  return s->base.begun && s->state[0] ? s->state : NULL;
+}

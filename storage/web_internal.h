@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the two kinds of stores that speak HTTP share: a client made from the config, lanes, and
+// answers to ranged GETs. A lane belongs to one thread; web_lane_interrupt() alone may come from
+// another.
+#pragma once
+
+#include "net/http.h"
+#include "storage/storage_internal.h"
+
+#define WEB_THINKING_TIMEOUT_MS 600000 // calls that a server may work on for long before it answers
+
+struct web_lane {
+  struct http_session *session;
+  struct stop stop;
+};
+
+int web_client_new(const struct storage_config *c, const struct address_filter *allowed,
+                   struct http_client **ret, struct err *err);
+int web_lane_new(struct http_client *client, struct web_lane **ret, struct err *err);
+void web_lane_free(struct web_lane *l); // NULL allowed
+void web_lane_interrupt(void *lane);
+
+// The URL as it may be shown: nothing that could be a password, no query.
+void web_shown_url(const char *url, struct buf *into);
+
+// Percent-decoding into b, cut to fit. False when there is a NUL byte or a broken escape (which is
+// copied as it stands).
+bool web_unescape(const char *text, char *b, size_t size);
+
+// A range on its way into memory. `got` survives a broken connection: the next attempt asks for the
+// rest only.
+struct web_range {
+  char *into;
+  size_t length, got;
+  uint64_t offset;
+};
+
+// "bytes=5-9" for what is still missing.
+char *web_range_text(const struct web_range *r, char b[64]);
+int web_range_sink(void *range, const void *data, size_t length, struct err *err);
+// After a 2xx answer: the range that was asked for came, and all of it. `asked` is r->got before
+// the call. ERR_UNSUPPORTED when the server ignores ranges, ERR_UNREACHABLE when bytes are missing.
+int web_range_check(struct web_range *r, size_t asked, const struct http_response *response,
+                    uint64_t *ret_total_bytes, struct err *err);
+// Content-Length as a number; false when absent or malformed.
+bool web_content_length(const struct http_response *r, uint64_t *ret);
+// RFC 1123 date, milliseconds since 1970; 0 when absent or malformed.
+int64_t web_date_ms(const char *date);
+
+// object_body as http_request.read_body.
+int web_read_body(void *body, uint64_t offset, void *into, size_t length, struct err *err);
