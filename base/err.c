@@ -104,10 +104,11 @@ int err_prefix(struct err *err, const char *format, ...)
   vsnprintf(context, sizeof(context), format, args);
   va_end(args);
   memcpy(message, err->message, sizeof(message));
-  // Cutting the tail of a long message short is what is wanted here.
-  int length = snprintf(err->message, sizeof(err->message), "%s: %.*s", context,
-                        (int)(sizeof(message) - 1), message);
-  (void)length;
+  // The tail of a message that gets too long is what may go.
+  char joined[sizeof(context) + sizeof(message) + 2];
+  snprintf(joined, sizeof(joined), "%s: %s", context, message);
+  memcpy(err->message, joined, sizeof(err->message) - 1);
+  err->message[sizeof(err->message) - 1] = '\0';
   return -1;
 }
 
