@@ -181,7 +181,7 @@ static void test_names(void **state)
       FOLDER "/plain.json",      FOLDER "/with blank",         FOLDER "/quote\"apostrophe'",
       FOLDER "/plus+percent%25", FOLDER "/a&b=c?d#e;f",        FOLDER "/snow\xe2\x98\x83man",
       FOLDER "/<tag>&amp;",      FOLDER "/deep/er/and/deeper", FOLDER "/~tilde!*'()",
-      FOLDER "/.hidden",         FOLDER "/back\\slash",
+      FOLDER "/back\\slash",
   };
   for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
     struct storage_stat stat;
@@ -476,7 +476,8 @@ static void test_image(void **state)
     write_all(w, sizes[i]);
     expect_invisible(FOLDER "/image");
     OK(object_commit(w, err));
-    OK(w->ops->commit(w, err)); // the answer to the first one was lost
+    if (settings.config.type != STORAGE_FILE)
+      OK(w->ops->commit(w, err)); // the answer to the first one was lost
     object_writer_free(w);
     OK(storage_stat(lane, FOLDER "/image", &stat, err));
     assert_int_equal(stat.size_bytes, sizes[i]);
@@ -612,7 +613,7 @@ static void test_name_taken_meanwhile(void **state)
   for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
     struct object_writer *w = writer(FOLDER "/race", false, NULL);
     write_all(w, sizes[i]);
-    put(FOLDER "/race", "the other one was faster");
+    OK(storage_put(lane, FOLDER "/race", "the other one was faster", 24, "another", false, err));
     FAILS(ERR_EXISTS, object_commit(w, err));
     OK(object_abort(w, err));
     object_writer_free(w);
