@@ -146,7 +146,8 @@ static int check_place(const struct image_source *s, const struct qemu_extent *e
   uint64_t slack = s->chain.formats[e->depth] == DISK_FORMAT_RAW ? 512
                    : cluster                                     ? cluster
                                                                  : SLACK_BYTES;
-  if (e->offset > UINT64_MAX - e->length || e->offset + e->length >= size + slack)
+  // The last cluster must at least begin in the file.
+  if (e->offset > UINT64_MAX - e->length || (e->offset + e->length - 1) / slack * slack >= size)
     return err_set(err, ERR_CORRUPT,
                    "the image is truncated: it has %" PRIu64 " bytes, but keeps data at %" PRIu64,
                    size, e->offset);
