@@ -21,6 +21,7 @@ struct run {
   char movers[512];                    // prefix of the ids of its movers
   enum migration_phase phase;
   struct err err; // of the last action; kind ERR_NONE: it worked
+  bool ended;     // the last action made it final, or let it go
 
   // Opened when first asked for.
   struct provider_access source, target;
