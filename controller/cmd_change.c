@@ -7,8 +7,8 @@
 
 #include "base/cleanup.h"
 #include "base/str.h"
-#include "controller/progress_view.h"
 #include "controller/following.h"
+#include "controller/progress_view.h"
 #include "controller/state_command.h"
 #include "crds/vmmigration.h"
 #include "kube/object.h"

@@ -110,7 +110,7 @@ static int finish(const struct arguments *a, const struct named *all, size_t cou
   return status;
 }
 
-static int delete(const struct arguments *a, const struct option_values *operands)
+static int delete (const struct arguments *a, const struct option_values *operands)
 {
   struct err err = ERR_INIT;
   struct named *all CLEANUP(cleanup_free_) = NULL;
@@ -130,7 +130,7 @@ int cmd_delete(int argc, char **argv)
   int rc = options_parse(&options, argc, argv, &a, &operands, &err);
   int status = rc < 0 ? command_failed("delete", &err) : EXIT_DONE;
   if (rc == OPTIONS_PARSED)
-    status = delete(&a, &operands);
+    status = delete (&a, &operands);
   option_values_release(&operands);
   return status;
 }

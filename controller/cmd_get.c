@@ -133,8 +133,9 @@ static int get_named(struct object_store *s, const struct arguments *a,
     return not_found("get", &err);
   for (size_t i = 0; i < count; i++) {
     if (all[i].map_kind || all[i].key.kind != all[0].key.kind) {
-      err_set(&err, ERR_INVALID, all[i].map_kind ? "what Secrets and ConfigMaps hold is not shown"
-                                                 : "one kind at a time");
+      err_set(&err, ERR_INVALID,
+              all[i].map_kind ? "what Secrets and ConfigMaps hold is not shown"
+                              : "one kind at a time");
       return not_found("get", &err);
     }
     if (add_object(s, &all[i].key, array, &err) != 0)

@@ -12,8 +12,8 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "controller/drive.h"
-#include "controller/progress_view.h"
 #include "controller/following.h"
+#include "controller/progress_view.h"
 #include "controller/state_command.h"
 #include "crds/manifest.h"
 
@@ -51,8 +51,9 @@ static const struct options options = {
     .details = "Interrupted or killed, the same command goes on where it was. Manifests that are\n"
                "no longer given stay in the state: 'drover delete' removes them.\n"
                "Exit status: 0 all succeeded, 2 wrong use, 3 something failed, 130 interrupted.\n",
-    .examples = "  drover run -f migrate.yaml\n"
-                "  drover run -f providers/ -f vm1.yaml --state /var/lib/drover.db --output json\n"};
+    .examples =
+        "  drover run -f migrate.yaml\n"
+        "  drover run -f providers/ -f vm1.yaml --state /var/lib/drover.db --output json\n"};
 
 // ---- manifests ------------------------------------------------------------------------------
 
@@ -68,8 +69,7 @@ static int read_manifests(const struct arguments *a, struct manifests *ret, stru
   return 0;
 }
 
-static int apply_one(struct following *r, const struct manifest *m, const char *ns,
-                     struct err *err)
+static int apply_one(struct following *r, const struct manifest *m, const char *ns, struct err *err)
 {
   static const char *const words[] = {[APPLIED_UNCHANGED] = "unchanged",
                                       [APPLIED_CREATED] = "created",
@@ -155,11 +155,8 @@ static int run_store(struct following *r, const struct arguments *a, const struc
   if (apply_manifests(r, m, state_namespace(&a->common), &err) != 0 ||
       (!m->count && name_all(r, &err) != 0) || (a->retry && following_retry(r, &err) != 0))
     return command_failed("run", &err);
-  struct drive d = {.store = r->store,
-                    .changed = on_changed,
-                    .tick = on_tick,
-                    .stopping = on_stopping,
-                    .arg = r};
+  struct drive d = {
+      .store = r->store, .changed = on_changed, .tick = on_tick, .stopping = on_stopping, .arg = r};
   enum drive_end how = drive(&d, &err);
   following_look(r, clock_ms(), clock_wall_ms());
   return end(r, how, &err);
@@ -180,8 +177,7 @@ static int run(const struct arguments *a)
   struct manifests m CLEANUP(manifests_release) = {0};
   struct object_store *store CLEANUP(store_free_p) = NULL;
   struct following r CLEANUP(following_release) = {.stay = a->watch};
-  if (read_manifests(a, &m, &err) != 0 ||
-      state_open(&a->common, STORE_RUN, &store, &err) != 0)
+  if (read_manifests(a, &m, &err) != 0 || state_open(&a->common, STORE_RUN, &store, &err) != 0)
     return command_failed("run", &err);
   r.store = store;
   r.view = progress_view_new(stdout, mode_of(a));

@@ -9,8 +9,8 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/str.h"
-#include "controller/progress_view.h"
 #include "controller/following.h"
+#include "controller/progress_view.h"
 #include "controller/state_command.h"
 
 #define LOOK_MS 250
@@ -103,9 +103,9 @@ static int watch(const struct arguments *a, const struct option_values *operands
     return command_failed("watch", &err);
   r.store = store;
   bool bars = isatty(STDOUT_FILENO);
-  r.view = progress_view_new(stdout, a->output   ? PROGRESS_JSON
-                                     : bars ? PROGRESS_BARS
-                                            : PROGRESS_LINES);
+  r.view = progress_view_new(stdout, a->output ? PROGRESS_JSON
+                                     : bars    ? PROGRESS_BARS
+                                               : PROGRESS_LINES);
   int rc = operands->count ? name_operands(&r, a, operands, &err) : name_all(&r, a, &err);
   if (!r.view || rc != 0) {
     int status = command_failed("watch", &err);

@@ -6,7 +6,13 @@
 
 #include "base/err.h"
 
-enum { EXIT_DONE = 0, EXIT_NOT_SO = 1, EXIT_WRONG_USE = 2, EXIT_FAILED = 3, EXIT_INTERRUPTED = 130 };
+enum {
+  EXIT_DONE = 0,
+  EXIT_NOT_SO = 1,
+  EXIT_WRONG_USE = 2,
+  EXIT_FAILED = 3,
+  EXIT_INTERRUPTED = 130
+};
 
 int cmd_controller(int argc, char **argv);
 int cmd_copy(int argc, char **argv);

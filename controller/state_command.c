@@ -33,8 +33,8 @@ int state_open(const struct state_arguments *a, enum store_sqlite_mode mode,
 static const struct {
   const char *kind, *plural, *short_name;
 } map_kinds[] = {
-    {"Secret",    "secrets",    "secret"},
-    {"ConfigMap", "configmaps", "cm"    },
+    {"Secret", "secrets", "secret"},
+    {"ConfigMap", "configmaps", "cm"},
 };
 
 static const char *map_kind_of(const char *word)

@@ -13,13 +13,13 @@ struct state_arguments {
 
 #define STATE_OPTION(type)                                                                         \
   {                                                                                                \
-    "state", 0, OPTION_STRING, offsetof(struct type, common.state), .argument = "FILE",            \
-        .help = "the state file; default: $XDG_STATE_HOME/drover/state.db"                         \
+    "state", 0, OPTION_STRING, offsetof(struct type, common.state),                                \
+        .argument = "FILE", .help = "the state file; default: $XDG_STATE_HOME/drover/state.db"     \
   }
 #define NAMESPACE_OPTION(type)                                                                     \
   {                                                                                                \
-    "namespace", 'n', OPTION_STRING, offsetof(struct type, common.ns), .argument = "NAME",         \
-        .help = "namespace of the objects; default: default"                                       \
+    "namespace", 'n', OPTION_STRING, offsetof(struct type, common.ns),                             \
+        .argument = "NAME", .help = "namespace of the objects; default: default"                   \
   }
 
 // Yours; NULL: no home folder is known, err set.
