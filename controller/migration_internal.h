@@ -21,6 +21,7 @@ struct run {
   char movers[512];                    // prefix of the ids of its movers
   enum migration_phase phase;
   struct err err; // of the last action; kind ERR_NONE: it worked
+  bool ended;     // the last action made it final, or let it go
 
   // Opened when first asked for.
   struct provider_access source, target;
@@ -29,8 +30,12 @@ struct run {
 };
 
 // migration_run.c
-enum migration_phase run_phase(const struct vmmigration_status *st);
 int run_save(struct run *r, struct err *err); // writes status when it changed
+
+// migration_context.c
+enum migration_phase run_phase(const struct vmmigration_status *st);
+int run_init(struct run *r, struct manager *m, const struct object_key *key, struct err *err);
+void run_release(struct run *r); // also of one whose init failed
 int run_source(struct run *r, struct provider **ret, struct err *err);
 int run_target(struct run *r, struct provider **ret, struct err *err);
 int run_store_lane(struct run *r, const struct ref *ref, bool write, struct storage **ret_store,
@@ -63,7 +68,6 @@ int plan_target(struct run *r, const struct vm *vm, struct vm_target *ret, struc
 int plan_object_format(const struct run *r, const struct vm_disk *d); // for an image or staging
 char *plan_staging_path(const struct run *r);
 int act_plan(struct run *r, struct err *err);
-int spec_hash(const struct vmmigration_spec *spec, char ret[17], struct err *err);
 
 // migration_preflight.c, migration_image.c
 int act_preflight(struct run *r, struct err *err);

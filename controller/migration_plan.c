@@ -1,36 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // From spec and description to what will be made: the target VM, names in stores, the ledger.
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/str.h"
 #include "controller/migration_internal.h"
-
-// Of what may not change: the same manifest in another cluster has the same hash.
-int spec_hash(const struct vmmigration_spec *spec, char ret[17], struct err *err)
-{
-  static const char *const parts[] = {"source", "target", "via", "mode"};
-  struct json_object *json = table_encode(&vmmigration_spec_table, spec);
-  struct buf text CLEANUP(buf_release) = BUF_INIT(LIMIT_MANIFEST_BYTES);
-  for (size_t i = 0; json && i < ARRAY_SIZE(parts); i++) {
-    struct json_object *part = json_object_object_get(json, parts[i]);
-    buf_adds(&text, part ? json_object_to_json_string_ext(part, JSON_C_TO_STRING_PLAIN) : "-");
-    buf_addc(&text, '\n');
-  }
-  json_object_put(json);
-  unsigned char digest[EVP_MAX_MD_SIZE];
-  if (!buf_ok(&text) ||
-      EVP_Digest(buf_str(&text), text.length, digest, NULL, EVP_sha256(), NULL) != 1)
-    return err_set(err, ERR_INTERNAL, "spec could not be hashed");
-  struct buf hex CLEANUP(buf_release) = BUF_INIT(64);
-  buf_add_hex(&hex, digest, 8);
-  snprintf(ret, 17, "%s", buf_str(&hex));
-  return 0;
-}
 
 // ---- the target VM --------------------------------------------------------------------------
 

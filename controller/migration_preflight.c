@@ -74,15 +74,10 @@ static size_t disks_proper(const struct vm *vm)
 
 static void check_power(const struct run *r, const struct vm *vm, struct findings *f)
 {
-  if (vm->power == VM_POWER_OFF)
-    return;
-  if (r->spec->shutdown.policy == SHUTDOWN_NEVER)
+  if (vm->power != VM_POWER_OFF && r->spec->shutdown.policy == SHUTDOWN_NEVER)
     findings_add(f, "SourcePower", FINDING_ERROR,
                  "shut the VM down, or set spec.shutdown.policy to Guest or Force",
                  "VM '%s' runs, and spec.shutdown.policy is Never", vm->name);
-  else
-    findings_add(f, "SourcePower", FINDING_OK, NULL, "VM '%s' runs and will be shut down",
-                 vm->name);
 }
 
 static void remember_power(struct run *r, const struct vm *vm)

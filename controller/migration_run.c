@@ -14,99 +14,6 @@
 #define BLOCKED_INITIAL_MS 2000
 #define BLOCKED_MAX_MS     60000
 
-DEFINE_CLEANUP(object_free, struct object *)
-
-enum migration_phase run_phase(const struct vmmigration_status *st)
-{
-  for (int p = 0; p < PHASE_COUNT; p++)
-    if (str_eq(st->phase, migration_phase_names[p]))
-      return p;
-  return PHASE_PENDING;
-}
-
-// ---- what a run holds -----------------------------------------------------------------------
-
-int run_source(struct run *r, struct provider **ret, struct err *err)
-{
-  if (!r->source.handle && provider_access(r->m, r->key.ns, &r->spec->source.vm->provider,
-                                           PROVIDER_EXPORT, &r->source, err) != 0)
-    return -1;
-  *ret = r->source.handle;
-  return 0;
-}
-
-int run_target(struct run *r, struct provider **ret, struct err *err)
-{
-  if (!r->target.handle && provider_access(r->m, r->key.ns, &r->spec->target.vm->provider,
-                                           PROVIDER_IMPORT, &r->target, err) != 0)
-    return -1;
-  *ret = r->target.handle;
-  return 0;
-}
-
-int run_store_lane(struct run *r, const struct ref *ref, bool write, struct storage **ret_store,
-                   struct storage_lane **ret_lane, struct err *err)
-{
-  struct storage_config config CLEANUP(storage_config_release) = {0};
-  struct storage *store;
-  if (store_access(r->m, r->key.ns, ref, write, &config, err) != 0 ||
-      storage_open(&config, r->m->allowed, &store, err) != 0)
-    return -1;
-  if (storage_lane_new(store, ret_lane, err) != 0) {
-    storage_free(store);
-    return -1;
-  }
-  *ret_store = store;
-  return 0;
-}
-
-int run_vm(struct run *r, const struct vm **ret, struct err *err)
-{
-  if (!r->vm_loaded) {
-    if (!r->st->memory.vm)
-      return err_set(err, ERR_INTERNAL, "status.runner.vm is missing");
-    if (table_decode_text(&vm_table, r->st->memory.vm, "status.runner.vm", &r->vm, err) != 0)
-      return -1;
-    r->vm_loaded = true;
-  }
-  *ret = &r->vm;
-  return 0;
-}
-
-static void run_release(struct run *r)
-{
-  provider_access_release(r->m, &r->source);
-  provider_access_release(r->m, &r->target);
-  if (r->vm_loaded)
-    vm_release(&r->vm);
-  object_free(r->before);
-  object_free(r->o);
-}
-
-static int make_mark(struct run *r, struct err *err)
-{
-  char hash[17];
-  if (spec_hash(r->spec, hash, err) != 0)
-    return -1;
-  snprintf(r->owner, sizeof(r->owner), "%s/%s/%s/%s/%s", r->m->installation, r->key.ns, r->key.name,
-           r->o->meta.uid, hash);
-  snprintf(r->movers, sizeof(r->movers), "%s/%s/%s/", r->key.ns, r->key.name, r->o->meta.uid);
-  return 0;
-}
-
-static int run_init(struct run *r, struct manager *m, const struct object_key *key, struct err *err)
-{
-  *r = (struct run){.m = m, .key = *key, .now_ms = clock_wall_ms()};
-  if (m->store->ops->get(m->store, key, &r->o, err) != 0)
-    return -1;
-  r->spec = r->o->spec;
-  r->st = r->o->status;
-  r->phase = run_phase(r->st);
-  if (object_copy(r->o, &r->before, err) != 0)
-    return -1;
-  return make_mark(r, err);
-}
-
 // ---- writing --------------------------------------------------------------------------------
 
 static void strip_progress(struct vmmigration_status *st)
@@ -196,6 +103,29 @@ static int act_latch_cancel(struct run *r, struct err *err)
   status_outcome(r, PHASE_CANCELLED, "Cancelled", "cancelled as spec.cancel asked");
   movers_stop_all(r->m->movers, r->movers);
   return 0;
+}
+
+static void nudge(struct run *r, enum object_kind kind, const struct ref *ref)
+{
+  struct object_key key;
+  if (object_key_set(&key, kind, ref->ns ? ref->ns : r->key.ns, ref->name, NULL) == 0)
+    queue_add(r->m->queue, &key, 0);
+}
+
+// Providers and stores count who depends on them.
+static void tell_dependencies(struct run *r)
+{
+  const struct vmmigration_spec *s = r->spec;
+  if (s->source.vm)
+    nudge(r, OBJECT_PROVIDER, &s->source.vm->provider);
+  if (s->target.vm)
+    nudge(r, OBJECT_PROVIDER, &s->target.vm->provider);
+  if (s->source.image)
+    nudge(r, OBJECT_IMAGE_STORE, &s->source.image->store);
+  if (s->target.image)
+    nudge(r, OBJECT_IMAGE_STORE, &s->target.image->store);
+  if (s->via)
+    nudge(r, OBJECT_IMAGE_STORE, &s->via->store);
 }
 
 static int act_begin(struct run *r, struct err *err)
@@ -360,6 +290,7 @@ static bool advance(struct run *r, int64_t *ret_after_ms)
     return true; // the error is a fact now: decide again
   if (step.action != ACT_NOTHING && step.action != ACT_WAIT)
     set_text(&r->st->memory.next_try_time, NULL);
+  r->ended = step.action == ACT_FINISH || step.action == ACT_REMOVE_FINALIZER;
   bool gone = step.action == ACT_REMOVE_FINALIZER || step.action == ACT_DELETE_OBJECT;
   return step.after_ms == 0 && !gone;
 }
@@ -396,6 +327,8 @@ static int64_t go_on(struct run *r)
         log_error("status not written", "message", failed.message, NULL);
       return failed.kind == ERR_CONFLICT ? 0 : failed.kind == ERR_NOT_FOUND ? -1 : 1000;
     }
+    if (r->ended)
+      tell_dependencies(r);
     if (!more)
       return wake_up_ms(r, after_ms);
   }

@@ -187,6 +187,7 @@ static int once(struct kube *k, const struct kube_call *call, const char *url, u
       .url = url,
       .body_max = KUBE_ANSWER_MAX_BYTES,
       .total_timeout_ms = call->timeout_ms ? call->timeout_ms : KUBE_TIMEOUT_MS,
+      .cancel = call->cancel,
   };
   if (call->body) {
     size_t length;

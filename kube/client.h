@@ -58,6 +58,7 @@ struct kube_list_query {
   const char *version;                         // resourceVersion; NULL = the newest (a quorum read)
   const char *next;                            // page.next of the page before; NULL = the first
   int limit;                                   // 0 = KUBE_PAGE
+  const volatile bool *cancel;                 // as in struct kube_call
 };
 
 struct kube_page {
@@ -122,11 +123,12 @@ struct kube_call {
   const struct kube_resource *resource;
   const char *raw_path; // instead of a resource: "/version"
   const char *ns, *name, *subresource;
-  const char *query;        // "limit=100&watch=1", already escaped; may be NULL
-  const char *content_type; // of the body; NULL = application/json
-  struct json_object *body; // NULL = none
-  int64_t timeout_ms;       // 0 = KUBE_TIMEOUT_MS
-  bool unlimited;           // outside the request budget: leases must not queue
+  const char *query;           // "limit=100&watch=1", already escaped; may be NULL
+  const char *content_type;    // of the body; NULL = application/json
+  struct json_object *body;    // NULL = none
+  int64_t timeout_ms;          // 0 = KUBE_TIMEOUT_MS
+  bool unlimited;              // outside the request budget: leases must not queue
+  const volatile bool *cancel; // ends this call alone; set by __atomic_store_n; may be NULL
 };
 
 // ret_status (may be NULL) is the HTTP status, 0 when no answer came.

@@ -28,6 +28,7 @@ struct informers {
   struct informer *informers;
   int letters; // on their way through the loop's mailbox; the last one frees what is left of us
   bool over;
+  volatile bool cancel;  // ends requests of the fetchers
   pthread_mutex_t mutex; // guards what follows
   struct fetch *finished;
 };
@@ -394,7 +395,8 @@ static void fetch(void *arg)
                                     .label_selector = s->label_selector,
                                     .field_selector = s->field_selector,
                                     .next = f->continue_token,
-                                    .limit = f->page};
+                                    .limit = f->page,
+                                    .cancel = &all->cancel};
     f->failed = kube_list(all->kube, s->resource, &query, &f->result, &f->err) != 0;
   } else {
     f->failed = kube_link_open(all->kube, f->refused, &f->link, &f->err) != 0;
@@ -462,6 +464,7 @@ void informers_free(struct informers *all)
   if (!all)
     return;
   all->over = true;
+  __atomic_store_n(&all->cancel, true, __ATOMIC_RELAXED);
   streams_free(all->streams);
   workers_free(all->workers);
   take_fetches(all);

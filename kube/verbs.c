@@ -66,7 +66,8 @@ int kube_list(struct kube *k, const struct kube_resource *r, const struct kube_l
     add_query(&query, "resourceVersion", q->version);
   if (!buf_ok(&query))
     return err_set(err, ERR_LIMIT, "list of %s: selectors are too long", r->plural);
-  struct kube_call call = {.method = "GET", .resource = r, .ns = q->ns, .query = buf_str(&query)};
+  struct kube_call call = {
+      .method = "GET", .resource = r, .ns = q->ns, .query = buf_str(&query), .cancel = q->cancel};
   struct json_object *list cleanup_object = NULL;
   long status;
   if (kube_perform(k, &call, &list, &status, err) != 0) {

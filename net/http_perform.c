@@ -22,7 +22,8 @@ struct call {
 static bool cancelled(const struct call *call)
 {
   const volatile bool *cancel = call->request->cancel;
-  return (cancel && *cancel) || atomic_load(&call->session->interrupted);
+  return (cancel && __atomic_load_n(cancel, __ATOMIC_RELAXED)) ||
+         atomic_load(&call->session->interrupted);
 }
 
 static bool is_success(CURL *easy)

@@ -75,7 +75,7 @@ void provider_unref(struct provider *p)
   free(p);
 }
 
-// ---- the thread -----------------------------------------------------------------------------
+// ---- the thread --------------------------------------------------------------------------------
 
 static int connect_handle(struct connection *c, struct err *err)
 {
@@ -140,7 +140,7 @@ static void *connection_main(void *arg)
   return NULL;
 }
 
-// ---- callers, with the mutex held -----------------------------------------------------------
+// ---- callers, with the mutex held --------------------------------------------------------------
 
 static int connection_start(struct provider *p, struct connection *c)
 {

@@ -83,7 +83,7 @@ static const struct table nic_table = TABLE(struct vm_nic, nic_fields);
   }
 
 static const struct field vm_fields[] = {
-    VM_FIELDS(disk_table),
+    VM_FIELDS(vm_disk_table),
     {"id", FIELD_STRING, offsetof(struct vm, id), .max = 255},
     {"power", FIELD_ENUM, offsetof(struct vm, power), .names = vm_power_names},
     {.name = "autostart", .type = FIELD_BOOL, .offset = offsetof(struct vm, autostart)},

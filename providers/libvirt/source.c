@@ -6,7 +6,7 @@
 #include "providers/libvirt/host_internal.h"
 #include "providers/libvirt/image_internal.h"
 
-// ---- description ----------------------------------------------------------------------------
+// ---- description -------------------------------------------------------------------------------
 
 // A volume's path, and its size as the pool knows it.
 static int volume_facts(struct host *h, const struct disk_source *source, struct vm_disk *disk,
@@ -134,7 +134,7 @@ int host_find_vm(void *handle, const char *name_or_id, struct vm *ret, struct er
   return domain ? describe(h, domain, ret, err) : -1;
 }
 
-// ---- findings ---------------------------------------------------------------------------------
+// ---- findings ----------------------------------------------------------------------------------
 
 static void check_power(virDomainPtr domain, const struct vm *vm, struct findings *f)
 {
@@ -271,7 +271,7 @@ int host_check_source(void *handle, const struct vm *vm, struct findings *f, str
   return 0;
 }
 
-// ---- reaching the bytes -----------------------------------------------------------------------
+// ---- reaching the bytes ------------------------------------------------------------------------
 
 int host_reach(struct host *h, const char *path, int format, int64_t size_bytes, struct reach *ret,
                struct err *err)

@@ -20,7 +20,7 @@ static const struct target_disk *target_disk_at(const struct vm_target *t, size_
   return i < t->disks.count ? (const struct target_disk *)t->disks.items + i : NULL;
 }
 
-// ---- capabilities -------------------------------------------------------------------------------
+// ---- capabilities ------------------------------------------------------------------------------
 
 void caps_release(struct caps *c)
 {
@@ -51,7 +51,7 @@ int caps_get(struct host *h, const struct vm *vm, struct caps *ret, struct err *
   return xml_parse(&ret->xml, text, "domain capabilities", err);
 }
 
-// ---- places -------------------------------------------------------------------------------------
+// ---- places ------------------------------------------------------------------------------------
 
 // A variable store is a file; where disks are block devices it goes to libvirt's own folder.
 static const char *folder_for(const struct place *p, const struct vm_disk *d)
@@ -155,7 +155,7 @@ int owned_path_ok(const struct owned *o, const struct place *p, const char *uid,
                  o->id, p->name);
 }
 
-// ---- making room --------------------------------------------------------------------------------
+// ---- making room -------------------------------------------------------------------------------
 
 static char *volume_xml(const char *name, int format, int64_t size_bytes, bool thick)
 {
@@ -289,7 +289,7 @@ int host_target_disk_done(void *handle, const struct vm_target *t, size_t i, con
   return 0;
 }
 
-// ---- the VM -------------------------------------------------------------------------------------
+// ---- the VM ------------------------------------------------------------------------------------
 
 int host_target_plan_vm(void *handle, const struct vm_target *t, struct owned *ret, struct err *err)
 {

@@ -357,7 +357,8 @@ END
   json "says so" '.kind == "AlreadyExists"'
   is "overwrite" 0 "$drover" copy "${to[@]}" --overwrite d.raw "$at/a/d.qcow2"
 
-  (. "$hosts/lib.sh"; s3_request "$work/minio" PUT "/$S3_BUCKET/a/d.qcow2" -T <(head -c 1000000 got.qcow2) -H "Content-Length: 1000000") || true
+  head -c 1000000 got.qcow2 > cut.qcow2
+  (. "$hosts/lib.sh"; s3_request "$work/minio" PUT "/$S3_BUCKET/a/d.qcow2" -T cut.qcow2)
   is "a truncated object" 3 "$drover" copy "${to[@]}" --output json "$at/a/d.qcow2" t.raw
   json "is found by its manifest" '.kind == "DataCorrupt"'
   python3 - <<'END'
