@@ -47,7 +47,7 @@ int caps_get(struct host *h, const struct vm *vm, struct caps *ret, struct err *
     text = ask_capabilities(h, vm, NULL);
   if (!text)
     return host_fail(err, "what the target offers for %s", vm->arch ? vm->arch : "a VM");
-  return xml_parse(&ret->xml, owned_text, "domain capabilities", err);
+  return xml_parse(&ret->xml, text, "domain capabilities", err);
 }
 
 // ---- places ------------------------------------------------------------------------------------
