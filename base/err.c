@@ -105,9 +105,8 @@ int err_prefix(struct err *err, const char *format, ...)
   va_end(args);
   memcpy(message, err->message, sizeof(message));
   // Cutting the tail of a long message short is what is wanted here.
-  int length = snprintf(err->message, sizeof(err->message), "%s: %.*s", context,
-                        (int)(sizeof(message) - 1), message);
-  (void)length;
+  int room = (int)(sizeof(err->message) - strlen(context) - sizeof(": "));
+  snprintf(err->message, sizeof(err->message), "%s: %.*s", context, room, message);
   return -1;
 }
 
