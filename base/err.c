@@ -98,17 +98,17 @@ int err_prefix(struct err *err, const char *format, ...)
   if (!err)
     return -1;
   char context[ERR_MESSAGE_MAX / 2];
-  char message[ERR_MESSAGE_MAX];
   va_list args;
   va_start(args, format);
-  vsnprintf(context, sizeof(context), format, args);
+  vsnprintf(context, sizeof(context) - 2, format, args);
   va_end(args);
-  memcpy(message, err->message, sizeof(message));
-  // The tail of a message that gets too long is what may go.
-  char joined[sizeof(context) + sizeof(message) + 2];
-  snprintf(joined, sizeof(joined), "%s: %s", context, message);
-  memcpy(err->message, joined, sizeof(err->message) - 1);
-  err->message[sizeof(err->message) - 1] = '\0';
+  strcat(context, ": ");
+  // The tail of a message that gets too long is what goes.
+  size_t before = strlen(context);
+  size_t kept = strnlen(err->message, sizeof(err->message) - 1 - before);
+  memmove(err->message + before, err->message, kept);
+  memcpy(err->message, context, before);
+  err->message[before + kept] = '\0';
   return -1;
 }
 

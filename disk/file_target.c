@@ -27,9 +27,13 @@ struct file_target {
   bool device;
 };
 
-static bool is_empty(const struct file_target *t)
+// A file is emptied at once, which costs little however full it was. A device may be slow to zero:
+// it is done piece by piece.
+static bool make_empty(const struct file_target *t)
 {
-  return !t->device && lseek(t->fd, 0, SEEK_DATA) < 0 && errno == ENXIO;
+  int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  return !t->device && t->target.size_bytes &&
+         fallocate(t->fd, mode, 0, (off_t)t->target.size_bytes) == 0;
 }
 
 static int file_begin(struct target *target, uint64_t size_bytes, const struct extents *e,
@@ -42,7 +46,7 @@ static int file_begin(struct target *target, uint64_t size_bytes, const struct e
       return err_errno(err, errno, "set the length of %s", t->path);
     target->size_bytes = size_bytes;
   }
-  target->zeroed = is_empty(t);
+  target->zeroed = make_empty(t);
   return 0;
 }
 

@@ -14,6 +14,8 @@
 // more than 32 MiB).
 #define REQUEST_BYTES (4u << 20)
 #define ZERO_BYTES    (1ull << 30)
+// A fresh raw file has a block of zeros at its start that QEMU wrote: still as good as empty.
+#define NEARLY_EMPTY_BYTES (1u << 20)
 
 static int pread_all(struct nbd_hub *h, struct nbd_handle *nbd, void *into, size_t length,
                      uint64_t offset, struct err *err)
@@ -209,24 +211,6 @@ static int target_flags(struct nbd_target *t, struct err *err)
   return 0;
 }
 
-static int target_began(struct target *target, uint64_t size_bytes, const struct extents *e,
-                        struct err *err)
-{
-  (void)e, (void)size_bytes;
-  struct nbd_target *t = (struct nbd_target *)target;
-  if (nbd_hub_connect(t->hub, false, &t->first, err) != 0 || target_flags(t, err) != 0)
-    return -1;
-  struct extents map = {0};
-  bool exact;
-  if (nbd_hub_extents(t->hub, target->size_bytes, &map, &exact, err) != 0) {
-    extents_release(&map);
-    return -1;
-  }
-  target->zeroed = exact && extents_data_bytes(&map, 0, target->size_bytes) == 0;
-  extents_release(&map);
-  return 0;
-}
-
 static int target_lane(struct target *target, void **ret_lane, struct err *err)
 {
   struct nbd_target *t = (struct nbd_target *)target;
@@ -296,6 +280,38 @@ static int target_zeroed(struct target *target, void *lane, uint64_t length, uin
     length -= n;
   }
   return 0;
+}
+
+static int zero_data(struct nbd_target *t, const struct extents *map, struct err *err)
+{
+  for (size_t i = 0; i < map->count; i++) {
+    const struct extent *x = &map->items[i];
+    if (x->data && target_zeroed(&t->target, t->first, x->length, x->offset, err) != 0)
+      return -1;
+  }
+  return 0;
+}
+
+static int target_began(struct target *target, uint64_t size_bytes, const struct extents *e,
+                        struct err *err)
+{
+  (void)e, (void)size_bytes;
+  struct nbd_target *t = (struct nbd_target *)target;
+  if (nbd_hub_connect(t->hub, false, &t->first, err) != 0 || target_flags(t, err) != 0)
+    return -1;
+  struct extents map = {0};
+  bool exact;
+  if (nbd_hub_extents(t->hub, target->size_bytes, &map, &exact, err) != 0) {
+    extents_release(&map);
+    return -1;
+  }
+  int failed = 0;
+  if (exact && extents_data_bytes(&map, 0, target->size_bytes) <= NEARLY_EMPTY_BYTES) {
+    failed = zero_data(t, &map, err);
+    target->zeroed = failed == 0;
+  }
+  extents_release(&map);
+  return failed;
 }
 
 static int target_finished(struct target *target, struct err *err)

@@ -175,7 +175,7 @@ int source_open_reach(const struct reach *reach, struct source **ret, struct err
       [REACH_FILE] = open_local, [REACH_NBD] = open_nbd, [REACH_SSH] = open_ssh};
   char text[256];
   if (openers[reach->kind](reach, ret, err) != 0)
-    return err_prefix(err, "%s: ", reach_text(reach, text));
+    return err_prefix(err, "%s", reach_text(reach, text));
   return 0;
 }
 
@@ -251,6 +251,6 @@ int target_open_reach(const struct reach *reach, const char *owner, struct targe
   *ret_target = NULL;
   *ret_object = NULL;
   if (open_target(reach, owner, ret_target, ret_object, err) != 0)
-    return err_prefix(err, "%s: ", reach_text(reach, text));
+    return err_prefix(err, "%s", reach_text(reach, text));
   return 0;
 }

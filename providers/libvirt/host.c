@@ -48,7 +48,7 @@ static void start_events(void)
     pthread_detach(thread);
 }
 
-// ---- opening ----------------------------------------------------------------------------------
+// ---- opening -----------------------------------------------------------------------------------
 
 static int set_up_data(struct host *h, const struct address_filter *allowed, struct err *err)
 {
@@ -188,7 +188,7 @@ bool host_alive(void *handle)
   return virConnectIsAlive(h->conn) == 1;
 }
 
-// ---- domains ----------------------------------------------------------------------------------
+// ---- domains -----------------------------------------------------------------------------------
 
 virDomainPtr host_domain(struct host *h, const char *name_or_id, struct err *err)
 {

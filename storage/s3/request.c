@@ -191,6 +191,9 @@ int s3_answer_error(const struct s3 *s3, const struct s3_call *c, struct s3_answ
                message, a->http.status);
     return -1;
   }
+  if (s3->anonymous && row->kind == ERR_DENIED)
+    return err_set(err, ERR_DENIED, "%s: the bucket is not public: give credentials (%s)", c->what,
+                   a->code);
   err_set(err, row->kind, "%s: %s%s(%s%s%s)", c->what, row->sentence ? row->sentence : "",
           row->sentence ? " " : "", a->code, message[0] ? ": " : "", message);
   if (err)
