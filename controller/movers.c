@@ -156,8 +156,8 @@ static void say_how_it_ended(struct mover *mv, const struct command_result *end)
     err_set(&r->err, ERR_IO, "the mover ended with status %d and said nothing", end->exit_status);
 }
 
-// Its standard output is at an end, so the process is ending as well. One that is not is killed: the
-// loop must not wait for it. The status of one that is ending already does not change by that.
+// Its standard output is at an end, so the process is ending as well. One that is not is killed:
+// the loop must not wait for it. The status of one that is ending already does not change by that.
 static void end_mover(struct mover *mv)
 {
   loop_watch_free(mv->watch);
