@@ -177,7 +177,11 @@ static int run(const struct arguments *a)
   struct manifests m CLEANUP(manifests_release) = {0};
   struct object_store *store CLEANUP(store_free_p) = NULL;
   struct following r CLEANUP(following_release) = {.stay = a->watch};
-  if (read_manifests(a, &m, &err) != 0 || state_open(&a->common, STORE_RUN, &store, &err) != 0)
+  if (read_manifests(a, &m, &err) != 0) {
+    int status = command_failed("run", &err);
+    return err.kind == ERR_NOT_FOUND ? EXIT_WRONG_USE : status;
+  }
+  if (state_open(&a->common, STORE_RUN, &store, &err) != 0)
     return command_failed("run", &err);
   r.store = store;
   r.view = progress_view_new(stdout, mode_of(a));
