@@ -81,7 +81,7 @@ static int metadata_item(const struct probe *p, uint64_t region, uint32_t count,
 
 int probe_vhdx(const struct probe *p, struct err *err)
 {
-  uint64_t region;
+  uint64_t region = 0;
   uint8_t head[32], item[8];
   if (metadata_region(p, &region, err) != 0)
     return -1;

@@ -49,23 +49,15 @@ static json_object *bytes_node(const struct qemu_node *n)
   return o;
 }
 
-static json_object *format_node(const struct qemu_node *chain, size_t count)
+char *qemu_graph(const struct qemu_node *n)
 {
   json_object *o = json_object_new_object();
-  const char *driver = disk_format_names[chain->format];
+  const char *driver = disk_format_names[n->format];
   json_object_object_add(o, "driver", json_object_new_string(driver));
   json_object_object_add(o, "read-only", json_object_new_boolean(true));
-  json_object_object_add(o, "file", bytes_node(chain));
-  if (count > 1)
-    json_object_object_add(o, "backing", format_node(chain + 1, count - 1));
-  else if (chain->format == DISK_FORMAT_QCOW2 || chain->format == DISK_FORMAT_VMDK)
+  json_object_object_add(o, "file", bytes_node(n));
+  if (n->format == DISK_FORMAT_QCOW2 || n->format == DISK_FORMAT_VMDK)
     json_object_object_add(o, "backing", NULL);
-  return o;
-}
-
-char *qemu_graph(const struct qemu_node *chain, size_t count)
-{
-  json_object *o = format_node(chain, count);
   char *text = str_printf("json:%s", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
   json_object_put(o);
   return text;
@@ -136,12 +128,10 @@ static bool get_flag(json_object *o, const char *name)
 static int map_object(struct map *m, json_object *o, struct err *err)
 {
   struct qemu_extent e = {0};
-  uint64_t depth;
-  if (!get_number(o, "start", &e.start) || !get_number(o, "length", &e.length) ||
-      !get_number(o, "depth", &depth) || depth > 1000)
+  if (!get_number(o, "start", &e.start) || !get_number(o, "length", &e.length))
     return err_set(err, ERR_PROTOCOL, "qemu-img map printed something unknown");
-  e.depth = (int)depth;
   e.plain = get_number(o, "offset", &e.offset) && get_flag(o, "data");
+  e.present = get_flag(o, "present");
   e.zero = get_flag(o, "zero") || !get_flag(o, "data");
   return m->fn(m->arg, &e, err);
 }

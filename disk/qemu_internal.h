@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// QEMU's tools as children: what parses images. They get an explicit block graph (JSON: driver and
-// options of every node, backing NULL where the chain ends), are read-only, limited in address
-// space and files, and die with the thread that started them: start them from one that stays.
+// QEMU's tools as children: what parses images. They get an explicit block graph of one image
+// without what lies below it (JSON: driver and options of every node, backing NULL), are read-only,
+// limited in address space and files, and die with the thread that started them: start them from
+// one that stays.
+//
+// Chains are put together by us (places_internal.h): QEMU mixes the backing file name of a header
+// into the node that the graph gives it, unless that is a local file (block.c,
+// bdrv_open_backing_file), so a chain of NBD nodes cannot even be opened.
 #pragma once
 
 #include <stdatomic.h>
@@ -11,20 +16,20 @@
 
 #include "base/err.h"
 
-struct qemu_node {         // one image of a chain
+struct qemu_node {         // one image
   int format;              // enum disk_format
   const char *file_name;   // its bytes: a file or block device,
   const char *socket_path; // or else an NBD server
   bool block_device;
 };
 
-// "json:{...}" for a chain, top first. Yours; NULL: no memory.
-char *qemu_graph(const struct qemu_node *chain, size_t count);
+// "json:{...}". Yours; NULL: no memory.
+char *qemu_graph(const struct qemu_node *n);
 
 struct qemu_extent {
   uint64_t start, length; // guest-visible
-  uint64_t offset;        // in the file of the image at `depth`
-  int depth;              // 0 = top
+  uint64_t offset;        // in the file of the image
+  bool present;           // false: the image says nothing here, what lies below it shows
   bool zero;              // reads as zeros
   bool plain;             // offset is valid: the bytes lie there as the guest sees them
 };

@@ -285,11 +285,13 @@ int host_reach(struct host *h, const char *path, int format, int64_t size_bytes,
   if (h->data != DATA_SSH)
     return ret->path ? 0 : err_set(err, ERR_NO_MEMORY, "out of memory");
   ret->host = str_dup(h->data_host);
+  ret->address = str_dup(h->data_address);
   ret->port = h->data_port;
   ret->user = str_dup(h->data_user ? h->data_user : "root");
   ret->known_hosts = str_dup(h->config->known_hosts);
   ret->insecure_host_key = h->config->insecure_host_key;
-  if (ret->path && ret->host && ret->user && secret_copy(&ret->ssh_key, &h->config->ssh_key) == 0)
+  if (ret->path && ret->host && ret->address && ret->user &&
+      secret_copy(&ret->ssh_key, &h->config->ssh_key) == 0)
     return 0;
   return err_set(err, ERR_NO_MEMORY, "out of memory");
 }
