@@ -11,7 +11,13 @@
 
 #include "base/cleanup.h"
 
-enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR };
+enum log_level {
+  LOG_LEVEL_DEBUG,
+  LOG_LEVEL_INFO,
+  LOG_LEVEL_WARNING,
+  LOG_LEVEL_ERROR,
+  LOG_LEVEL_OFF
+};
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 // Standard error, at info level, as text until this is called. Not while other threads log.

@@ -16,11 +16,13 @@ static int on_output(void *arg, unsigned char *bytes, size_t length)
   return buf_ok(to);
 }
 
-// Whether the string is read back as just that when it stands without quotes.
+// Whether the string is read back as just that when it stands without quotes. Other readers of YAML
+// take dates for something of their own.
 static bool may_be_plain(const char *text)
 {
   struct json_object *back = NULL;
-  if (strlen(text) <= PLAIN_MAX_BYTES)
+  bool date = strspn(text, "0123456789") == 4 && text[4] == '-';
+  if (strlen(text) <= PLAIN_MAX_BYTES && !date)
     back = yaml_parse(text, strlen(text), NULL);
   bool same = json_object_is_type(back, json_type_string) &&
               strcmp(json_object_get_string(back), text) == 0;

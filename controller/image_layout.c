@@ -29,6 +29,7 @@ const struct table image_table = TABLE(struct image, image_fields);
 
 void image_release(struct image *i)
 {
+  vm_release(&i->vm); // in memory it has members that vm.json leaves out
   table_release(&image_table, i);
 }
 

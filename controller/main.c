@@ -19,6 +19,14 @@ static const struct {
     {"digest", "prints the content digest of a disk", cmd_digest},
     {"verify", "compares what guests see of two disks", cmd_verify},
     {"info", "says what a disk image is", cmd_info},
+    {"run", "runs the operator on manifests, without a cluster", cmd_run},
+    {"get", "lists objects of such a run", cmd_get},
+    {"describe", "says all about one of them", cmd_describe},
+    {"watch", "shows the progress of migrations", cmd_watch},
+    {"cancel", "cancels a migration", cmd_cancel},
+    {"retry", "asks a failed migration for another try", cmd_retry},
+    {"suspend", "pauses an object, or lets it go on", cmd_suspend},
+    {"delete", "deletes objects and what they left half-made", cmd_delete},
     {"version", "prints the version", cmd_version},
 };
 
@@ -51,7 +59,7 @@ static void help(FILE *to)
   for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
     fprintf(to, "  %-12s%s\n", commands[i].name, commands[i].help);
   fputs("\n'drover COMMAND --help' says more. Exit status: 0 done, 1 what was asked about is not "
-        "so,\n2 wrong use, 3 failed.\n",
+        "so,\n2 wrong use, 3 failed, 130 interrupted.\n",
         to);
 }
 

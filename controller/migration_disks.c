@@ -48,7 +48,8 @@ static void take_report(struct migration_disk_status *d, const struct mover_repo
 {
   if (report->state == MOVER_NONE)
     return;
-  d->data_bytes = report->data_bytes;
+  if (report->data_bytes > 0) // not known yet at the start of a leg
+    d->data_bytes = report->data_bytes;
   d->transferred_bytes = report->transferred_bytes;
   d->verified_bytes = report->verified_bytes;
   d->bytes_per_second = report->state == MOVER_RUNNING ? report->bytes_per_second : 0;

@@ -105,6 +105,29 @@ static int act_latch_cancel(struct run *r, struct err *err)
   return 0;
 }
 
+static void nudge(struct run *r, enum object_kind kind, const struct ref *ref)
+{
+  struct object_key key;
+  if (object_key_set(&key, kind, ref->ns ? ref->ns : r->key.ns, ref->name, NULL) == 0)
+    queue_add(r->m->queue, &key, 0);
+}
+
+// Providers and stores count who depends on them.
+static void tell_dependencies(struct run *r)
+{
+  const struct vmmigration_spec *s = r->spec;
+  if (s->source.vm)
+    nudge(r, OBJECT_PROVIDER, &s->source.vm->provider);
+  if (s->target.vm)
+    nudge(r, OBJECT_PROVIDER, &s->target.vm->provider);
+  if (s->source.image)
+    nudge(r, OBJECT_IMAGE_STORE, &s->source.image->store);
+  if (s->target.image)
+    nudge(r, OBJECT_IMAGE_STORE, &s->target.image->store);
+  if (s->via)
+    nudge(r, OBJECT_IMAGE_STORE, &s->via->store);
+}
+
 static int act_begin(struct run *r, struct err *err)
 {
   (void)err;
@@ -267,6 +290,7 @@ static bool advance(struct run *r, int64_t *ret_after_ms)
     return true; // the error is a fact now: decide again
   if (step.action != ACT_NOTHING && step.action != ACT_WAIT)
     set_text(&r->st->memory.next_try_time, NULL);
+  r->ended = step.action == ACT_FINISH || step.action == ACT_REMOVE_FINALIZER;
   bool gone = step.action == ACT_REMOVE_FINALIZER || step.action == ACT_DELETE_OBJECT;
   return step.after_ms == 0 && !gone;
 }
@@ -303,6 +327,8 @@ static int64_t go_on(struct run *r)
         log_error("status not written", "message", failed.message, NULL);
       return failed.kind == ERR_CONFLICT ? 0 : failed.kind == ERR_NOT_FOUND ? -1 : 1000;
     }
+    if (r->ended)
+      tell_dependencies(r);
     if (!more)
       return wake_up_ms(r, after_ms);
   }

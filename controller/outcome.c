@@ -61,11 +61,13 @@ bool object_has_succeeded(const struct object *o)
 
 static void add_made(const struct vmmigration_status *st, const char *target, struct buf *to)
 {
+  size_t begin = to->length;
   if (st->result.vm && st->result.vm->name)
     buf_printf(to, "VM '%s'%s%s", st->result.vm->name, target ? " on " : "", target ? target : "");
   const struct result_image *images = st->result.images.items;
   for (size_t i = 0; i < st->result.images.count && i < 3; i++)
-    buf_printf(to, "%simage %s in %s", to->length ? ", " : "", images[i].path, images[i].store);
+    buf_printf(to, "%simage %s in %s", to->length > begin ? ", " : "", images[i].path,
+               images[i].store);
   if (st->result.images.count > 3)
     buf_printf(to, " and %zu more", st->result.images.count - 3);
 }
@@ -92,14 +94,16 @@ static void migration_outcome(const struct object *o, struct buf *to)
   const struct vmmigration_status *st = o->status;
   const struct condition *finished = condition_find(&st->conditions, "Finished");
   bool good = str_eq(st->phase, migration_phase_names[PHASE_SUCCEEDED]);
+  size_t begin = to->length;
   if (good) {
     add_made(st, target_name(o), to);
     add_cost(st, to);
   }
-  bool plain = good && finished && str_eq(finished->reason, "CleaningUp"); // nothing special
+  bool plain = good && finished && str_eq(finished->reason, "Completed"); // nothing special
   if (!finished || plain || (str_empty(finished->message) && good))
     return;
-  buf_printf(to, "%s%s: %s", to->length ? "; " : "", finished->reason ? finished->reason : "",
+  buf_printf(to, "%s%s: %s", to->length > begin ? "; " : "",
+             finished->reason ? finished->reason : "",
              str_empty(finished->message) ? "no more is known" : finished->message);
 }
 

@@ -24,10 +24,11 @@
 
 static const struct print_column provider_columns[] = {
     {"Type", ".spec.type"},
-    {"Endpoint", ".spec.endpoint"},
     {"Ready", READY("status")},
+    {"Reason", READY("reason")},
     {"Version", ".status.version"},
-    {"Reason", READY("reason"), .wide = true},
+    {"Endpoint", ".spec.endpoint", .wide = true},
+    {"Message", READY("message"), .wide = true},
     AGE_COLUMN,
 };
 
@@ -35,7 +36,8 @@ static const struct print_column imagestore_columns[] = {
     {"Location", ".status.location"},
     {"Access", ".spec.access"},
     {"Ready", READY("status")},
-    {"Reason", READY("reason"), .wide = true},
+    {"Reason", READY("reason")},
+    {"Message", READY("message"), .wide = true},
     AGE_COLUMN,
 };
 
@@ -46,6 +48,7 @@ static const struct print_column vmmigration_columns[] = {
     {"Progress", ".status.summary.progress"},
     {"Rate", ".status.summary.rate"},
     {"ETA", ".status.summary.eta"},
+    {"Message", ".status.conditions[?(@.type==\"Finished\")].message", .wide = true},
     AGE_COLUMN,
 };
 

@@ -35,6 +35,6 @@ struct progress_view {
 };
 
 // "web: Transferring 42%, 1.2 GB of 2.9 GB, 118 MB/s, 6m12s left"
-void progress_text(const struct item *item, struct buf *to);
+void progress_line_text(const struct item *item, struct buf *to);
 // "web  Transferring [####------]  42%  1.2 GB of 2.9 GB  118 MB/s  6m12s", at most `columns` wide.
-void progress_bar(const struct item *item, int label_width, int columns, struct buf *to);
+void progress_line_bar(const struct item *item, int label_width, int columns, struct buf *to);

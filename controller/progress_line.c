@@ -21,7 +21,7 @@ static void add_bytes(const struct item *item, struct buf *to)
     buf_printf(to, " of %s", str_human_bytes((double)p->data_bytes, all));
 }
 
-void progress_text(const struct item *item, struct buf *to)
+void progress_line_text(const struct item *item, struct buf *to)
 {
   char b[32];
   const struct migration_progress *p = &item->progress;
@@ -69,7 +69,7 @@ static void add_moving(const struct item *item, int room, struct buf *to)
     buf_printf(to, "  %s", str_human_duration(p->eta_seconds, b));
 }
 
-void progress_bar(const struct item *item, int label_width, int columns, struct buf *to)
+void progress_line_bar(const struct item *item, int label_width, int columns, struct buf *to)
 {
   struct buf line CLEANUP(buf_release) = BUF_INIT(0);
   add_padded(&line, item->label, (size_t)label_width);

@@ -56,13 +56,18 @@ void progress_view_size(struct progress_view *v, int columns, int rows)
 
 // ---- items ----------------------------------------------------------------------------------
 
-static struct item *find(struct progress_view *v, const struct object_key *key)
+static struct item *find(const struct progress_view *v, const struct object_key *key)
 {
   for (size_t i = 0; i < v->count; i++)
     if (v->items[i]->key.kind == key->kind && str_eq(v->items[i]->key.ns, key->ns) &&
         str_eq(v->items[i]->key.name, key->name))
       return v->items[i];
   return NULL;
+}
+
+bool progress_view_knows(const struct progress_view *v, const struct object_key *key)
+{
+  return find(v, key) != NULL;
 }
 
 static void *must(void *memory)
@@ -203,7 +208,10 @@ static void text_end(struct progress_view *v, const struct item *item, const str
   buf_printf(&text, "%s: %s", item->label, item->phase);
   size_t head = text.length;
   buf_adds(&text, ": ");
-  object_outcome(o, &text);
+  if (str_eq(item->reason, "PreflightFailed"))
+    buf_adds(&text, item->reason); // the findings below say the rest
+  else
+    object_outcome(o, &text);
   if (text.length == head + 2)
     text.data[head] = '\0';
   cleanup_free char *clean = text_harmless(buf_str(&text));
@@ -269,7 +277,7 @@ static void show_progress(struct progress_view *v, struct item *item, int64_t no
     json_progress(v, item, now_wall_ms);
   } else if (v->mode == PROGRESS_LINES) {
     struct buf text CLEANUP(buf_release) = BUF_INIT(0);
-    progress_text(item, &text);
+    progress_line_text(item, &text);
     put_text(v, buf_str(&text));
   }
 }
@@ -379,7 +387,7 @@ void progress_view_draw(struct progress_view *v, int64_t now_ms)
       continue;
     }
     struct buf text CLEANUP(buf_release) = BUF_INIT(0);
-    progress_bar(item, width, v->columns - 1, &text);
+    progress_line_bar(item, width, v->columns - 1, &text);
     fprintf(v->to, "%s\n", buf_str(&text));
     v->drawn++;
   }

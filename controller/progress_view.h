@@ -31,6 +31,8 @@ void progress_view_size(struct progress_view *v, int columns, int rows); // of t
 void progress_view_show(struct progress_view *v, const struct object *o, int64_t now_ms,
                         int64_t now_wall_ms);
 void progress_view_gone(struct progress_view *v, const struct object_key *key, int64_t now_wall_ms);
+// Whether it was shown before.
+bool progress_view_knows(const struct progress_view *v, const struct object_key *key);
 // A lasting line above the bars.
 void progress_view_say(struct progress_view *v, int64_t now_wall_ms, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -184,7 +184,7 @@ static int read_back(struct copy *c, const struct copy_result *r, struct err *er
     return -1;
   int failed = digest_verify(s, r->content_digest, c->job->options.lanes, c->tally, err);
   source_free(s);
-  return failed ? err_prefix(err, "reading back: ") : 0;
+  return failed ? err_prefix(err, "reading back") : 0;
 }
 
 static int finish_target(struct copy *c, struct copy_result *ret, struct err *err)

@@ -19,6 +19,7 @@ struct image_info {
   uint64_t stored_bytes; // length of the image
   char *backing_path;    // as named in the header; NULL = none
   bool encrypted, compressed, has_data_file;
+  uint32_t cluster_bytes; // qcow2; 0 = not known
 };
 
 void image_info_release(struct image_info *i);

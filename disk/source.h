@@ -25,7 +25,8 @@ struct source;
 
 struct source_ops {
   const char *name;
-  // The map of the whole disk. May call everything data when it does not know better.
+  // The map of the whole disk. May call everything data when it does not know better. Called
+  // before the first lane is opened, from a thread that stays as long as the source is used.
   int (*extents)(struct source *s, struct extents *ret, struct err *err);
   int (*lane_open)(struct source *s, void **ret_lane, struct err *err);
   void (*lane_close)(struct source *s, void *lane);

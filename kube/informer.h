@@ -14,7 +14,7 @@
 //
 // Threads: informers, and all callbacks, belong to the loop. Lists and credentials are fetched by
 // two threads of their own; watches run on the loop itself. Life: informers_new(), informer_start()
-// for each resource and namespace, kube_interrupt(), informers_free(): no callback after that. The
+// for each resource and namespace, informers_free(): no callback after that. The
 // kube and the loop must outlive it, the loop being freed later (it may hold an empty message of
 // ours).
 #pragma once
@@ -57,7 +57,7 @@ struct informer_settings {
 };
 
 struct informers *informers_new(struct loop *loop, struct kube *k, struct err *err);
-void informers_free(struct informers *all); // NULL allowed; kube_interrupt() first, or it may block
+void informers_free(struct informers *all); // NULL allowed
 struct informer *informer_start(struct informers *all, const struct informer_settings *settings,
                                 const struct informer_callbacks *callbacks, struct err *err);
 // How many objects are known; for metrics.

@@ -36,6 +36,7 @@ int provider_open_ops(const struct provider_ops *ops, const struct provider_conf
   p->allowed = allowed;
   p->references = 1;
   pthread_mutex_init(&p->mutex, NULL);
+  connection_cond_init(&p->ended);
   *ret = p;
   return 0;
 }
@@ -73,7 +74,7 @@ void job_release(struct job *job)
   free(job->disks);
 }
 
-// ---- arguments ------------------------------------------------------------------------------
+// ---- arguments ---------------------------------------------------------------------------------
 
 // What a wrapper passes: NULL and 0 where a verb has no such argument.
 struct call {
@@ -167,7 +168,7 @@ OUT_RELEASE(release_reach, reach_release, reach)
 OUT_RELEASE(release_owned, owned_release, owned)
 OUT_RELEASE(release_made, vm_made_release, made)
 
-// ---- on the provider's thread ---------------------------------------------------------------
+// ---- on the provider's thread ------------------------------------------------------------------
 
 #define RUN(name, ...)                                                                             \
   static int run_##name(const struct provider_ops *ops, void *h, struct job *job, struct err *err) \
@@ -191,7 +192,7 @@ RUN(target_plan_vm, &job->target, &job->out.owned)
 RUN(target_finish, &job->target, job->disks, &job->owned, &job->out.made)
 RUN(remove, &job->owned, job->text)
 
-// ---- the verbs ------------------------------------------------------------------------------
+// ---- the verbs ---------------------------------------------------------------------------------
 
 int provider_probe(struct provider *p, struct provider_info *ret, struct err *err)
 {

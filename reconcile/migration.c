@@ -114,7 +114,7 @@ static const struct row rows[] = {
     {P(STARTING), F(POWER_WANTED), F(POWERED), ACT_POWER_ON, SAME, 500, "Starting", "starting the target"},
     {P(STARTING), F(POWER_WANTED) | F(READY_LATE), F(READY), ACT_FAIL, PHASE_CLEANING_UP, 0, "NotReady", "the target was not ready within readiness.timeout"},
     {P(STARTING), F(POWER_WANTED), F(READY), ACT_WAIT, SAME, 500, "Starting", "waiting until the target is ready"},
-    {P(STARTING), 0, 0, ACT_SUCCEED, PHASE_CLEANING_UP, 0, "CleaningUp", "removing what was only needed on the way"},
+    {P(STARTING), 0, 0, ACT_SUCCEED, PHASE_CLEANING_UP, 0, "Completed", "all that was asked for is done"},
 
     // Afterwards. Nothing here gives up: what cannot be removed now is tried again, and named.
     {P(CLEANING_UP), F(MOVERS), 0, ACT_STOP_MOVERS, SAME, 100, NULL, NULL},

@@ -10,17 +10,17 @@
 #include "base/str.h"
 
 // The structs are libxml2's own under names of ours, so that its headers stay in this file.
-static xmlDocPtr doc_of(const struct xml_doc *d)
+static xmlDocPtr doc_of(const struct web_xml_doc *d)
 {
   return (xmlDocPtr)(uintptr_t)d;
 }
 
-static xmlNodePtr node_of(const struct xml_node *n)
+static xmlNodePtr node_of(const struct web_xml_node *n)
 {
   return (xmlNodePtr)(uintptr_t)n;
 }
 
-struct xml_doc *xml_parse(const void *data, size_t length, struct err *err)
+struct web_xml_doc *web_xml_parse(const void *data, size_t length, struct err *err)
 {
   static const int options = XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING;
   if (length > XML_BYTES_MAX)
@@ -34,52 +34,52 @@ struct xml_doc *xml_parse(const void *data, size_t length, struct err *err)
   }
   if (!doc)
     err_set(err, ERR_PROTOCOL, "the server's answer is not the XML that was expected");
-  return (struct xml_doc *)doc;
+  return (struct web_xml_doc *)doc;
 }
 
-void xml_doc_free(struct xml_doc *d)
+void web_xml_doc_free(struct web_xml_doc *d)
 {
   if (d)
     xmlFreeDoc(doc_of(d));
 }
 
-const struct xml_node *xml_root(const struct xml_doc *d)
+const struct web_xml_node *web_xml_root(const struct web_xml_doc *d)
 {
-  return (const struct xml_node *)xmlDocGetRootElement(doc_of(d));
+  return (const struct web_xml_node *)xmlDocGetRootElement(doc_of(d));
 }
 
-bool xml_is(const struct xml_node *n, const char *name)
+bool web_xml_is(const struct web_xml_node *n, const char *name)
 {
   return n && (!name || str_eq((const char *)node_of(n)->name, name));
 }
 
-static const struct xml_node *first(xmlNodePtr n, const char *name)
+static const struct web_xml_node *first(xmlNodePtr n, const char *name)
 {
   for (; n; n = n->next)
-    if (n->type == XML_ELEMENT_NODE && xml_is((struct xml_node *)n, name))
-      return (struct xml_node *)n;
+    if (n->type == XML_ELEMENT_NODE && web_xml_is((struct web_xml_node *)n, name))
+      return (struct web_xml_node *)n;
   return NULL;
 }
 
-const struct xml_node *xml_child(const struct xml_node *n, const char *name)
+const struct web_xml_node *web_xml_child(const struct web_xml_node *n, const char *name)
 {
   return n ? first(node_of(n)->children, name) : NULL;
 }
 
-const struct xml_node *xml_next(const struct xml_node *n, const char *name)
+const struct web_xml_node *web_xml_next(const struct web_xml_node *n, const char *name)
 {
   return n ? first(node_of(n)->next, name) : NULL;
 }
 
-char *xml_text(const struct xml_node *n, char *b, size_t size)
+char *web_xml_text(const struct web_xml_node *n, char *b, size_t size)
 {
-  char *text = xml_text_dup(n);
+  char *text = web_xml_text_dup(n);
   snprintf(b, size, "%s", text ? text : "");
   free(text);
   return b;
 }
 
-char *xml_text_dup(const struct xml_node *n)
+char *web_xml_text_dup(const struct web_xml_node *n)
 {
   xmlChar *text = n ? xmlNodeGetContent(node_of(n)) : NULL;
   char *copy = str_dup((char *)text);
@@ -87,26 +87,26 @@ char *xml_text_dup(const struct xml_node *n)
   return copy;
 }
 
-struct xml_doc *xml_new(const char *root, const char *ns)
+struct web_xml_doc *web_xml_new(const char *root, const char *ns)
 {
   xmlDocPtr doc = xmlNewDoc(BAD_CAST "1.0");
   xmlNodePtr node = doc ? xmlNewDocNode(doc, NULL, BAD_CAST root, NULL) : NULL;
   if (node)
     xmlDocSetRootElement(doc, node);
   if (node && xmlNewNs(node, BAD_CAST ns, NULL))
-    return (struct xml_doc *)doc;
+    return (struct web_xml_doc *)doc;
   xmlFreeDoc(doc);
   return NULL;
 }
 
-struct xml_node *xml_add(struct xml_doc *d, struct xml_node *parent, const char *name,
-                         const char *text)
+struct web_xml_node *web_xml_add(struct web_xml_doc *d, struct web_xml_node *parent,
+                                 const char *name, const char *text)
 {
   xmlNodePtr above = parent ? node_of(parent) : xmlDocGetRootElement(doc_of(d));
-  return (struct xml_node *)xmlNewTextChild(above, NULL, BAD_CAST name, BAD_CAST text);
+  return (struct web_xml_node *)xmlNewTextChild(above, NULL, BAD_CAST name, BAD_CAST text);
 }
 
-int xml_write(struct xml_doc *d, struct buf *into)
+int web_xml_write(struct web_xml_doc *d, struct buf *into)
 {
   xmlChar *text = NULL;
   int length = 0;

@@ -29,7 +29,7 @@ static void adapt(const struct build *b, const char *format, ...)
     strings_add(b->adapted, text);
 }
 
-// ---- firmware -----------------------------------------------------------------------------------
+// ---- firmware ----------------------------------------------------------------------------------
 
 bool build_wants_uefi(const struct caps *caps, const struct vm *vm)
 {
@@ -122,7 +122,7 @@ static int add_os(const struct build *b, xmlNodePtr domain, struct err *err)
              : no_memory(err);
 }
 
-// ---- processor ----------------------------------------------------------------------------------
+// ---- processor ---------------------------------------------------------------------------------
 
 static bool caps_cpu_mode(const struct build *b, const char *mode)
 {
@@ -151,7 +151,9 @@ static xmlNodePtr add_cpu_model(const struct build *b, xmlNodePtr domain)
     xmlNodePtr cpu = xml_add(domain, "cpu", NULL, "mode", "custom", "match", "exact", NULL);
     return xml_add(cpu, "model", model, "fallback", "forbid", NULL) ? cpu : NULL;
   }
-  const char *instead = caps_cpu_mode(b, "host-model") ? "host-model" : "maximum";
+  // Emulated, the host's model says nothing; "maximum" is all that QEMU can do.
+  bool kvm = xml_is(&b->caps->xml, NULL, "/domainCapabilities/domain", "kvm");
+  const char *instead = kvm && caps_cpu_mode(b, "host-model") ? "host-model" : "maximum";
   if (model)
     adapt(b, "The CPU model is %s, because the target does not offer '%s'.", instead, model);
   return xml_add(domain, "cpu", NULL, "mode", instead, NULL);
@@ -183,8 +185,7 @@ static int add_cpu(const struct build *b, xmlNodePtr domain, struct err *err)
              : no_memory(err);
 }
 
-// ---- the rest of the machine
-// ----------------------------------------------------------------------
+// ---- the rest of the machine -------------------------------------------------------------------
 
 static int add_identity(const struct build *b, xmlNodePtr domain, struct err *err)
 {

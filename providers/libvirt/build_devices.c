@@ -20,7 +20,7 @@ static void adapt(const struct build *b, const char *sentence)
     strings_add(b->adapted, sentence);
 }
 
-// ---- disks --------------------------------------------------------------------------------------
+// ---- disks -------------------------------------------------------------------------------------
 
 struct names_used {
   unsigned virtio, scsi, ide; // device names given so far, by prefix
@@ -190,8 +190,7 @@ static int add_disks(const struct build *b, xmlNodePtr devices, bool *orders, st
   return scsi ? add_scsi_controller(b, devices, err) : 0;
 }
 
-// ---- network cards
-// --------------------------------------------------------------------------------
+// ---- network cards -----------------------------------------------------------------------------
 
 static const char *nic_model(const struct build *b, const struct vm_nic *nic)
 {
@@ -249,8 +248,7 @@ static int add_nic(const struct build *b, xmlNodePtr devices, size_t i, bool *or
   return add_boot(&b->target->vm, node, nic->boot_order, orders, err);
 }
 
-// ---- small devices
-// --------------------------------------------------------------------------------
+// ---- small devices -----------------------------------------------------------------------------
 
 static int add_console(const struct vm *vm, xmlNodePtr devices, struct err *err)
 {

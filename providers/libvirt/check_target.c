@@ -27,7 +27,7 @@ static void check_name(struct host *h, const struct vm_target *t, struct finding
     findings_add(f, "TargetName", FINDING_OK, NULL, "the name '%s' is free", t->vm.name);
 }
 
-// ---- storage ------------------------------------------------------------------------------------
+// ---- storage -----------------------------------------------------------------------------------
 
 // What the disks of one storage need: at once, and when they have grown.
 struct need {
@@ -103,7 +103,7 @@ static void check_storage(struct host *h, const struct vm_target *t, struct find
   }
 }
 
-// ---- networks -----------------------------------------------------------------------------------
+// ---- networks ----------------------------------------------------------------------------------
 
 static void check_network(struct host *h, const char *name, struct findings *f)
 {
@@ -135,7 +135,7 @@ static void check_networks(struct host *h, const struct vm_target *t, struct fin
   }
 }
 
-// ---- the machine --------------------------------------------------------------------------------
+// ---- the machine -------------------------------------------------------------------------------
 
 static void check_cpus(const struct vm_target *t, const struct caps *caps, struct findings *f)
 {

@@ -36,7 +36,7 @@ char *machine_family(const char *machine)
   return str_dup(machine);
 }
 
-// ---- disks ----------------------------------------------------------------------------------
+// ---- disks -------------------------------------------------------------------------------------
 
 void disk_source_release(struct disk_source *s)
 {
@@ -178,7 +178,7 @@ static int describe_disks(const struct xml *x, struct vm *vm, struct err *err)
   return describe_nvram(x, vm, err);
 }
 
-// ---- network cards --------------------------------------------------------------------------
+// ---- network cards -----------------------------------------------------------------------------
 
 static char *nic_network(const struct xml *x, xmlNodePtr node)
 {
@@ -215,7 +215,7 @@ static int describe_nics(const struct xml *x, struct vm *vm, struct err *err)
   return 0;
 }
 
-// ---- the machine ----------------------------------------------------------------------------
+// ---- the machine -------------------------------------------------------------------------------
 
 static void describe_cpu(const struct xml *x, struct vm *vm)
 {

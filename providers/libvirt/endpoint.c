@@ -131,7 +131,7 @@ int endpoint_parse(const char *text, struct endpoint *ret, struct err *err)
   return -1;
 }
 
-// ---- addresses ------------------------------------------------------------------------------
+// ---- addresses ---------------------------------------------------------------------------------
 
 static int try_connect(const struct addrinfo *a)
 {

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/runtime_folder.h"
 #include "base/str.h"
-#include "providers/libvirt/private_dir_internal.h"
 #include "providers/libvirt/ssh_internal.h"
 
 #define KEEPALIVE_INTERVAL_S 5
@@ -48,7 +48,7 @@ static void start_events(void)
     pthread_detach(thread);
 }
 
-// ---- opening ----------------------------------------------------------------------------------
+// ---- opening -----------------------------------------------------------------------------------
 
 static int set_up_data(struct host *h, const struct address_filter *allowed, struct err *err)
 {
@@ -75,7 +75,7 @@ static int write_files(struct host *h, const char *address, struct err *err)
 {
   if (h->endpoint.transport == ENDPOINT_LOCAL && h->data != DATA_SSH)
     return 0;
-  if (private_dir_new(&h->dir, err) != 0)
+  if (runtime_folder_new(&h->dir, err) != 0)
     return -1;
   struct ssh_end ends[2];
   size_t count = 0;
@@ -175,7 +175,7 @@ void host_close(void *handle)
   struct host *h = handle;
   if (h->conn)
     virConnectClose(h->conn);
-  private_dir_remove(h->dir);
+  runtime_folder_remove(h->dir);
   endpoint_release(&h->endpoint);
   free(h->data_host);
   free(h->data_user);
@@ -188,7 +188,7 @@ bool host_alive(void *handle)
   return virConnectIsAlive(h->conn) == 1;
 }
 
-// ---- domains ----------------------------------------------------------------------------------
+// ---- domains -----------------------------------------------------------------------------------
 
 virDomainPtr host_domain(struct host *h, const char *name_or_id, struct err *err)
 {

@@ -97,7 +97,7 @@ int qcow2_head_read(const void *head, size_t length, struct qcow2_head *ret, str
   return read_backing_path(bytes, length, ret, err);
 }
 
-// ---- paths --------------------------------------------------------------------------------------
+// ---- paths -------------------------------------------------------------------------------------
 
 // "/a/./b/../c" -> "/a/c", in place.
 static void normalise(char *path)
@@ -150,8 +150,7 @@ static bool in_pool(struct host *h, const char *path)
   return volume != NULL;
 }
 
-// ---- the chain
-// ------------------------------------------------------------------------------------
+// ---- the chain ---------------------------------------------------------------------------------
 
 static int add_backing(struct host *h, const char *image, const struct qcow2_head *q,
                        struct list *backing, struct err *err)

@@ -79,6 +79,8 @@ int build_name_ok(const char *name, struct err *err)
     return err_set(err, ERR_INVALID, "a VM needs a name");
   if (strlen(name) > LIMIT_NAME_BYTES)
     return err_set(err, ERR_INVALID, "the name of a VM has at most %d bytes", LIMIT_NAME_BYTES);
+  if (str_eq(name, ".") || str_eq(name, "..")) // libvirt makes folders of that name
+    return err_set(err, ERR_INVALID, "'%s' is no name for a VM", name);
   if (strchr(name, '/') || !xml_can_carry(name))
     return err_set(err, ERR_INVALID,
                    "libvirt takes no '/' and no control characters in the name "

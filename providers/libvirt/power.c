@@ -78,7 +78,7 @@ int host_set_autostart(void *handle, const char *vm_id, bool on, struct err *err
   return host_fail(err, "set autostart of '%s'", virDomainGetName(domain));
 }
 
-// ---- removing the source ----------------------------------------------------------------------
+// ---- removing the source -----------------------------------------------------------------------
 
 int host_undefine(virDomainPtr domain, bool with_nvram, struct err *err)
 {
@@ -109,7 +109,8 @@ static int same_disks(virDomainPtr domain, const struct vm *vm, struct err *err)
   return 0;
 }
 
-static int others_use(struct host *h, const struct vm *vm, struct err *err)
+// Asked for all disks before anything is removed.
+static int may_remove(struct host *h, const struct vm *vm, struct err *err)
 {
   for (size_t i = 0; i < vm->disks.count; i++) {
     const char *path = vm_disk_at(vm, i)->path;
@@ -117,6 +118,8 @@ static int others_use(struct host *h, const struct vm *vm, struct err *err)
     if (!path)
       continue;
     if (path_user_but(h, path, vm->id, &user, err) != 0)
+      return -1;
+    if (!user && path_removable(h, path, err) != 0)
       return -1;
     if (user)
       return err_set(err, ERR_DENIED, "%s is used by VM '%s' as well: VM '%s' is not deleted", path,
@@ -139,7 +142,7 @@ int host_delete_vm(void *handle, const struct vm *vm, struct err *err)
     return err_set(err, ERR_BUSY, "VM '%s' runs", vm->name);
   if (domain && same_disks(domain, vm, err) != 0)
     return -1;
-  if (others_use(h, vm, err) != 0 || (domain && host_undefine(domain, true, err) != 0))
+  if (may_remove(h, vm, err) != 0 || (domain && host_undefine(domain, true, err) != 0))
     return -1;
   for (size_t i = 0; i < vm->disks.count; i++) {
     const struct vm_disk *disk = vm_disk_at(vm, i);

@@ -94,7 +94,7 @@ int host_check_run(struct host *h, const char *const *argv, struct err *err)
   return err_set(err, kind, "%s on %s: %.400s", argv[0], where, said ? said : "");
 }
 
-// ---- files --------------------------------------------------------------------------------------
+// ---- files -------------------------------------------------------------------------------------
 
 static int local_stat(const char *path, struct file_facts *ret, struct err *err)
 {

@@ -6,7 +6,7 @@
 #include "providers/libvirt/host_internal.h"
 #include "providers/libvirt/image_internal.h"
 
-// ---- description ----------------------------------------------------------------------------
+// ---- description -------------------------------------------------------------------------------
 
 // A volume's path, and its size as the pool knows it.
 static int volume_facts(struct host *h, const struct disk_source *source, struct vm_disk *disk,
@@ -134,7 +134,7 @@ int host_find_vm(void *handle, const char *name_or_id, struct vm *ret, struct er
   return domain ? describe(h, domain, ret, err) : -1;
 }
 
-// ---- findings ---------------------------------------------------------------------------------
+// ---- findings ----------------------------------------------------------------------------------
 
 static void check_power(virDomainPtr domain, const struct vm *vm, struct findings *f)
 {
@@ -271,7 +271,7 @@ int host_check_source(void *handle, const struct vm *vm, struct findings *f, str
   return 0;
 }
 
-// ---- reaching the bytes -----------------------------------------------------------------------
+// ---- reaching the bytes ------------------------------------------------------------------------
 
 int host_reach(struct host *h, const char *path, int format, int64_t size_bytes, struct reach *ret,
                struct err *err)
@@ -285,11 +285,13 @@ int host_reach(struct host *h, const char *path, int format, int64_t size_bytes,
   if (h->data != DATA_SSH)
     return ret->path ? 0 : err_set(err, ERR_NO_MEMORY, "out of memory");
   ret->host = str_dup(h->data_host);
+  ret->address = str_dup(h->data_address);
   ret->port = h->data_port;
   ret->user = str_dup(h->data_user ? h->data_user : "root");
   ret->known_hosts = str_dup(h->config->known_hosts);
   ret->insecure_host_key = h->config->insecure_host_key;
-  if (ret->path && ret->host && ret->user && secret_copy(&ret->ssh_key, &h->config->ssh_key) == 0)
+  if (ret->path && ret->host && ret->address && ret->user &&
+      secret_copy(&ret->ssh_key, &h->config->ssh_key) == 0)
     return 0;
   return err_set(err, ERR_NO_MEMORY, "out of memory");
 }

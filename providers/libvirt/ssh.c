@@ -5,8 +5,8 @@
 #include <sys/statvfs.h>
 
 #include "base/buf.h"
+#include "base/runtime_folder.h"
 #include "base/str.h"
-#include "providers/libvirt/private_dir_internal.h"
 
 #define SSH_FILE_MAX (1u << 20)
 
@@ -38,13 +38,13 @@ static int write_key(const struct provider_config *config, const char *dir, stru
   // ssh does not read a key whose last line has no end.
   struct secret whole CLEANUP(secret_release) = {0};
   if (secret_reveal(key)[key->length - 1] == '\n')
-    return private_dir_write(dir, "key", 0600, secret_reveal(key), key->length, err);
+    return runtime_folder_write(dir, "key", 0600, secret_reveal(key), key->length, err);
   char *text = str_printf("%s\n", secret_reveal(key));
   int failed = !text || secret_set_string(&whole, text) != 0;
   secret_free_string(text);
   if (failed)
     return err_set(err, ERR_NO_MEMORY, "out of memory");
-  return private_dir_write(dir, "key", 0600, secret_reveal(&whole), whole.length, err);
+  return runtime_folder_write(dir, "key", 0600, secret_reveal(&whole), whole.length, err);
 }
 
 // libvirt runs the program in its parameter `command` in ssh's place and passes its own options.
@@ -65,7 +65,7 @@ static int write_program(const char *dir, struct err *err)
                    dir);
   struct buf b CLEANUP(buf_release) = BUF_INIT(SSH_FILE_MAX);
   buf_printf(&b, "#!/bin/sh\nexec ssh -F '%s/config' \"$@\"\n", dir);
-  return private_dir_write(dir, "ssh", 0700, buf_str(&b), b.length, err);
+  return runtime_folder_write(dir, "ssh", 0700, buf_str(&b), b.length, err);
 }
 
 int ssh_write(const struct provider_config *config, const char *dir, const struct ssh_end *ends,
@@ -87,9 +87,9 @@ int ssh_write(const struct provider_config *config, const char *dir, const struc
     return err_set(err, ERR_LIMIT, "known_hosts is larger than %u bytes", SSH_FILE_MAX);
   if (write_key(config, dir, err) != 0 || write_program(dir, err) != 0)
     return -1;
-  if (private_dir_write(dir, "config", 0600, buf_str(&b), b.length, err) != 0)
+  if (runtime_folder_write(dir, "config", 0600, buf_str(&b), b.length, err) != 0)
     return -1;
-  return private_dir_write(dir, "known_hosts", 0600, buf_str(&hosts), hosts.length, err);
+  return runtime_folder_write(dir, "known_hosts", 0600, buf_str(&hosts), hosts.length, err);
 }
 
 // Names that libvirt looks for in a pkipath (https://libvirt.org/uri.html).
@@ -106,12 +106,13 @@ int pki_write(const struct provider_config *config, const char *dir, struct err 
   const struct secret *cert = &config->client_cert_pem, *key = &config->client_key_pem;
   if (secret_empty(cert) != secret_empty(key))
     return err_set(err, ERR_INVALID, "'tls.crt' and 'tls.key' in the secret go together");
-  if (!str_empty(config->ca_pem) &&
-      private_dir_write(dir, "cacert.pem", 0600, config->ca_pem, strlen(config->ca_pem), err) != 0)
+  if (!str_empty(config->ca_pem) && runtime_folder_write(dir, "cacert.pem", 0600, config->ca_pem,
+                                                         strlen(config->ca_pem), err) != 0)
     return -1;
   if (secret_empty(cert))
     return 0;
-  if (private_dir_write(dir, "clientcert.pem", 0600, secret_reveal(cert), cert->length, err) != 0)
+  if (runtime_folder_write(dir, "clientcert.pem", 0600, secret_reveal(cert), cert->length, err) !=
+      0)
     return -1;
-  return private_dir_write(dir, "clientkey.pem", 0600, secret_reveal(key), key->length, err);
+  return runtime_folder_write(dir, "clientkey.pem", 0600, secret_reveal(key), key->length, err);
 }

@@ -113,7 +113,7 @@ int place_find(struct host *h, const char *storage, struct place *ret, struct er
   return ret->path ? find_folder(h, ret, err) : err_set(err, ERR_NO_MEMORY, "out of memory");
 }
 
-// ---- who uses a file --------------------------------------------------------------------------
+// ---- who uses a file ---------------------------------------------------------------------------
 
 // Disks given as pool and volume have no path in the definition.
 static bool uses_volume(struct host *h, const struct xml *x, const char *path)
@@ -219,29 +219,47 @@ int path_user_but(struct host *h, const char *path, const char *uuid, char **ret
   return failed;
 }
 
-// ---- removing -----------------------------------------------------------------------------------
+// ---- removing ----------------------------------------------------------------------------------
 
-int path_remove(struct host *h, const char *path, struct err *err)
+// What there is to remove: a volume, a plain file, or nothing.
+struct victim {
+  virStorageVolPtr volume;
+  bool exists;
+};
+
+static int find_victim(struct host *h, const char *path, struct victim *ret, struct err *err)
 {
-  cleanup_volume virStorageVolPtr volume = virStorageVolLookupByPath(h->conn, path);
-  if (volume && virStorageVolDelete(volume, 0) == 0)
-    return 0;
-  struct err failed = ERR_INIT;
-  if (volume)
-    host_fail(&failed, "remove the volume %s", path);
   struct file_facts facts;
+  ret->volume = virStorageVolLookupByPath(h->conn, path);
   if (host_stat(h, path, &facts, err) != 0)
     return -1;
-  if (!facts.exists) // a pool that was not refreshed still lists what is gone
-    return 0;
-  if (failed.kind == ERR_NONE && facts.is_block)
+  ret->exists = facts.exists; // a pool that was not refreshed still lists what is gone
+  if (!ret->volume && facts.is_block)
     return err_set(err, ERR_UNSUPPORTED,
                    "%s is a block device and no volume of a storage pool; it "
                    "is not removed",
                    path);
-  if (failed.kind == ERR_NONE)
-    return host_remove_file(h, path, err);
-  if (err)
-    *err = failed;
-  return -1;
+  return 0;
+}
+
+int path_removable(struct host *h, const char *path, struct err *err)
+{
+  struct victim v = {0};
+  int failed = find_victim(h, path, &v, err);
+  if (v.volume)
+    virStorageVolFree(v.volume);
+  return failed;
+}
+
+int path_remove(struct host *h, const char *path, struct err *err)
+{
+  struct victim v = {0};
+  int failed = find_victim(h, path, &v, err);
+  if (!failed && v.exists && v.volume && virStorageVolDelete(v.volume, 0) != 0)
+    failed = host_fail(err, "remove the volume %s", path);
+  else if (!failed && v.exists && !v.volume)
+    failed = host_remove_file(h, path, err);
+  if (v.volume)
+    virStorageVolFree(v.volume);
+  return failed;
 }

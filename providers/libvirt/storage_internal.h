@@ -29,4 +29,5 @@ int path_user_but(struct host *h, const char *path, const char *uuid, char **ret
 // Removes a volume, or a file that is none. Gone already: 0. A block device that is no volume:
 // ERR_UNSUPPORTED.
 int path_remove(struct host *h, const char *path, struct err *err);
+int path_removable(struct host *h, const char *path, struct err *err); // would it: 0
 int host_undefine(virDomainPtr domain, bool with_nvram, struct err *err);

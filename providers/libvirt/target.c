@@ -20,7 +20,7 @@ static const struct target_disk *target_disk_at(const struct vm_target *t, size_
   return i < t->disks.count ? (const struct target_disk *)t->disks.items + i : NULL;
 }
 
-// ---- capabilities -------------------------------------------------------------------------------
+// ---- capabilities ------------------------------------------------------------------------------
 
 void caps_release(struct caps *c)
 {
@@ -42,16 +42,15 @@ static char *ask_capabilities(struct host *h, const struct vm *vm, const char *m
 int caps_get(struct host *h, const struct vm *vm, struct caps *ret, struct err *err)
 {
   *ret = (struct caps){0};
-  char *text = str_empty(vm->machine) ? NULL : ask_capabilities(h, vm, vm->machine);
+  cleanup_free char *text = str_empty(vm->machine) ? NULL : ask_capabilities(h, vm, vm->machine);
   if (!text)
     text = ask_capabilities(h, vm, NULL);
-  cleanup_free char *owned_text = text;
   if (!text)
     return host_fail(err, "what the target offers for %s", vm->arch ? vm->arch : "a VM");
   return xml_parse(&ret->xml, text, "domain capabilities", err);
 }
 
-// ---- places -------------------------------------------------------------------------------------
+// ---- places ------------------------------------------------------------------------------------
 
 // A variable store is a file; where disks are block devices it goes to libvirt's own folder.
 static const char *folder_for(const struct place *p, const struct vm_disk *d)
@@ -155,7 +154,7 @@ int owned_path_ok(const struct owned *o, const struct place *p, const char *uid,
                  o->id, p->name);
 }
 
-// ---- making room --------------------------------------------------------------------------------
+// ---- making room -------------------------------------------------------------------------------
 
 static char *volume_xml(const char *name, int format, int64_t size_bytes, bool thick)
 {
@@ -289,7 +288,7 @@ int host_target_disk_done(void *handle, const struct vm_target *t, size_t i, con
   return 0;
 }
 
-// ---- the VM -------------------------------------------------------------------------------------
+// ---- the VM ------------------------------------------------------------------------------------
 
 int host_target_plan_vm(void *handle, const struct vm_target *t, struct owned *ret, struct err *err)
 {

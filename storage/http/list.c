@@ -19,9 +19,9 @@ struct walk {
   size_t max;
 };
 
-static void doc_free(struct xml_doc **d)
+static void doc_free(struct web_xml_doc **d)
 {
-  xml_doc_free(*d);
+  web_xml_doc_free(*d);
 }
 
 static bool unescape(char *text)
@@ -30,9 +30,9 @@ static bool unescape(char *text)
 }
 
 // The key that an href stands for, yours; NULL: it is not below the base URL.
-static char *key_of(const struct dav *d, const struct xml_node *href)
+static char *key_of(const struct dav *d, const struct web_xml_node *href)
 {
-  char *text cleanup_free = xml_text_dup(href);
+  char *text cleanup_free = web_xml_text_dup(href);
   char *base cleanup_free = str_printf("%s/", d->path);
   char *path = text;
   char *scheme = text ? strstr(text, "://") : NULL;
@@ -43,10 +43,11 @@ static char *key_of(const struct dav *d, const struct xml_node *href)
   return str_dup(str_after(path, base));
 }
 
-static bool is_folder(const struct xml_node *response)
+static bool is_folder(const struct web_xml_node *response)
 {
-  for (const struct xml_node *p = xml_child(response, "propstat"); p; p = xml_next(p, "propstat"))
-    if (xml_child(xml_child(xml_child(p, "prop"), "resourcetype"), "collection"))
+  for (const struct web_xml_node *p = web_xml_child(response, "propstat"); p;
+       p = web_xml_next(p, "propstat"))
+    if (web_xml_child(web_xml_child(web_xml_child(p, "prop"), "resourcetype"), "collection"))
       return true;
   return false;
 }
@@ -63,7 +64,8 @@ static int take(struct walk *w, const char *asked, const char *key, bool folder,
 {
   size_t length = strlen(key);
   if (folder) {
-    char *name cleanup_free = str_printf("%s%s", key, length && key[length - 1] == '/' ? "" : "/");
+    bool whole = length == 0 || key[length - 1] == '/'; // "" is the base itself
+    char *name cleanup_free = str_printf("%s%s", key, whole ? "" : "/");
     // Only what lies straight below is followed: each folder once, and no way round in a circle.
     if (!name || str_eq(name, asked) || !str_starts(name, asked) ||
         depth_of(name) != depth_of(asked) + 1)
@@ -83,14 +85,15 @@ static int take(struct walk *w, const char *asked, const char *key, bool folder,
 static int read_multistatus(struct walk *w, const char *asked, const struct http_response *r,
                             struct err *err)
 {
-  struct xml_doc *doc CLEANUP(doc_free) = xml_parse(r->body.data, r->body.length, err);
+  struct web_xml_doc *doc CLEANUP(doc_free) = web_xml_parse(r->body.data, r->body.length, err);
   if (!doc)
     return -1;
-  const struct xml_node *root = xml_root(doc);
-  if (!xml_is(root, "multistatus"))
+  const struct web_xml_node *root = web_xml_root(doc);
+  if (!web_xml_is(root, "multistatus"))
     return err_set(err, ERR_PROTOCOL, "the server's answer is not a WebDAV list");
-  for (const struct xml_node *n = xml_child(root, "response"); n; n = xml_next(n, "response")) {
-    char *key cleanup_free = key_of(w->dav, xml_child(n, "href"));
+  for (const struct web_xml_node *n = web_xml_child(root, "response"); n;
+       n = web_xml_next(n, "response")) {
+    char *key cleanup_free = key_of(w->dav, web_xml_child(n, "href"));
     if (key && take(w, asked, key, is_folder(n), err) < 0)
       return -1;
   }
@@ -112,11 +115,11 @@ static int list_folder(struct walk *w, const char *folder, const struct object_b
 static int walk(struct walk *w, const char *folder, struct err *err)
 {
   struct buf xml CLEANUP(buf_release) = BUF_INIT(0);
-  struct xml_doc *doc CLEANUP(doc_free) = xml_new("propfind", "DAV:");
-  struct xml_node *prop = doc ? xml_add(doc, NULL, "prop", NULL) : NULL;
+  struct web_xml_doc *doc CLEANUP(doc_free) = web_xml_new("propfind", "DAV:");
+  struct web_xml_node *prop = doc ? web_xml_add(doc, NULL, "prop", NULL) : NULL;
   char *first cleanup_free = str_empty(folder) ? str_dup("") : str_printf("%s/", folder);
-  if (!prop || !xml_add(doc, prop, "resourcetype", NULL) || xml_write(doc, &xml) < 0 || !first ||
-      strings_add(&w->folders, first) < 0)
+  if (!prop || !web_xml_add(doc, prop, "resourcetype", NULL) || web_xml_write(doc, &xml) < 0 ||
+      !first || strings_add(&w->folders, first) < 0)
     return err_set(err, ERR_NO_MEMORY, "no memory for a list");
   struct object_body body = object_body_bytes(xml.data, xml.length);
   while (w->next < w->folders.count)

@@ -54,14 +54,25 @@ void nfs_lane_interrupt(void *lane)
 
 // ---- calls ----
 
+// libnfs says EFAULT for everything that a server answers to READ and WRITE; its text has the
+// number: "NFS: Write failed with NFS3ERR_NOSPC(-28)".
+static int status_of_text(const char *text)
+{
+  const char *at = strstr(text, "NFS3ERR_");
+  const char *number = at ? strstr(at, "(-") : NULL;
+  int status = number ? atoi(number + 1) : 0;
+  return status < 0 ? status : -EFAULT;
+}
+
 void nfs_done(int status, struct nfs_context *nfs, void *data, void *arg)
 {
   struct nfs_call *c = arg;
-  (void)nfs;
   c->done = true;
   c->status = status;
-  if (status < 0) {
-    snprintf(c->text, sizeof(c->text), "%s", data ? (const char *)data : "");
+  if (status < 0) { // data is not always a string then
+    const char *text = nfs_get_error(nfs);
+    snprintf(c->text, sizeof(c->text), "%s", text ? text : "");
+    c->status = status == -EFAULT ? status_of_text(c->text) : status;
     return;
   }
   c->data = data;
@@ -132,12 +143,20 @@ int nfs_status_error(const struct nfs_lane *l, const struct nfs_call *c, const c
   return err_set(err, kind, "%s: %s (%s)", what, strerror(-c->status), c->text);
 }
 
+int nfs_failed(struct nfs_lane *l, const struct nfs_call *c, const char *what, struct err *err)
+{
+  if (c->status == -EFAULT || c->status == -EINTR || c->status == -ETIMEDOUT ||
+      c->status == -ECONNRESET)
+    return lost(l, ERR_UNREACHABLE, what, c->text, err);
+  return nfs_status_error(l, c, what, err);
+}
+
 int nfs_finish(struct nfs_lane *l, struct nfs_call *c, int started, const char *what,
                struct err *err)
 {
   if (nfs_wait(l, c, started, what, err) < 0)
     return -1;
-  return c->status < 0 ? nfs_status_error(l, c, what, err) : 0;
+  return c->status < 0 ? nfs_failed(l, c, what, err) : 0;
 }
 
 // ---- connecting ----
@@ -190,7 +209,7 @@ static int set_up(struct nfs_lane *l, struct err *err)
   l->nfs = nfs_init_context();
   if (!l->nfs)
     return err_set(err, ERR_NO_MEMORY, "no memory for a connection");
-  nfs_set_version(l->nfs, 3);
+  nfs_set_version(l->nfs, NFS_V3);
   nfs_set_uid(l->nfs, (int)c->uid);
   nfs_set_gid(l->nfs, (int)c->gid);
   nfs_set_dircache(l->nfs, 0);
@@ -200,15 +219,19 @@ static int set_up(struct nfs_lane *l, struct err *err)
 }
 
 // What the MOUNT protocol refuses comes as an errno as well, but means the export.
-static int mount_error(struct nfs_lane *l, const struct nfs_call *c, struct err *err)
+static int mount_error(struct nfs_lane *l, const struct nfs_call *c, const char *address,
+                       struct err *err)
 {
   const struct storage_config *config = l->store->config;
-  if (c->status == -ENOENT || strstr(c->text, "MNT3ERR_NOENT"))
+  bool denied = c->status == -EACCES || c->status == -EPERM || strstr(c->text, "MNT3ERR_ACCES") ||
+                strstr(c->text, "MNT3ERR_PERM");
+  bool missing =
+      c->status == -ENOENT || strstr(c->text, "MNT3ERR_NOENT") || strstr(c->text, "MNT3ERR_NOTDIR");
+  if (missing || (denied && nfs_is_exported(l, address) == 0))
     return err_set(err, ERR_NOT_FOUND,
                    "%s does not export %s: export it there, or correct the export", config->server,
                    config->export_path);
-  if (c->status == -EACCES || c->status == -EPERM || strstr(c->text, "MNT3ERR_ACCES") ||
-      strstr(c->text, "MNT3ERR_PERM"))
+  if (denied)
     return err_set(err, ERR_DENIED,
                    "%s does not let this machine mount %s: add it to the export's clients (a "
                    "container may need the option 'insecure' there)",
@@ -233,7 +256,7 @@ int nfs_lane_connect(struct nfs_lane *l, struct err *err)
     result = nfs_wait(l, &call, nfs_mount_async(l->nfs, address, c->export_path, nfs_done, &call),
                       "connecting", err);
   if (result == 0 && call.status < 0)
-    result = mount_error(l, &call, err);
+    result = mount_error(l, &call, address, err);
   if (result < 0)
     nfs_lane_drop(l);
   return result;

@@ -234,10 +234,6 @@ int nfs_open_file(struct nfs_lane *l, const char *key, int flags, const char *wh
   char *path cleanup_free = nfs_path(key, err);
   if (!path || nfs_close_file(l, what, err) < 0 || nfs_lane_connect(l, err) < 0)
     return -1;
-  free(l->file_key);
-  l->file_key = str_dup(key);
-  if (!l->file_key)
-    return err_set(err, ERR_NO_MEMORY, "no memory for a path");
   if (nfs_finish(l, &call, nfs_open2_async(l->nfs, path, flags, NFS_FILE_MODE, nfs_done, &call),
                  what, err) < 0)
     return -1;
@@ -260,10 +256,8 @@ static int read_chunk(struct range_call *g, size_t at, size_t length, struct err
   // Both must have ended before this frame does: a lane that is dropped ends them as well.
   if (nfs_wait(l, &bytes, 0, g->what, err) < 0 || nfs_wait(l, &attributes, 0, g->what, err) < 0)
     return -1;
-  if (bytes.status < 0)
-    return nfs_status_error(l, &bytes, g->what, err);
-  if (attributes.status < 0)
-    return nfs_status_error(l, &attributes, g->what, err);
+  if (bytes.status < 0 || attributes.status < 0)
+    return nfs_failed(l, bytes.status < 0 ? &bytes : &attributes, g->what, err);
   fill_stat(&st, &now);
   if (!str_empty(g->identity) && !str_eq(now.identity, g->identity))
     return err_set(err, ERR_CHANGED, "%s: the object is not the same any more", g->what);
@@ -272,11 +266,26 @@ static int read_chunk(struct range_call *g, size_t at, size_t length, struct err
   return 0;
 }
 
+// The open file is the one that this name meant when the caller saw this identity.
+static int open_range(struct range_call *g, struct err *err)
+{
+  struct nfs_lane *l = g->lane;
+  char *tag cleanup_free = str_printf("%s\n%s", g->key, g->identity ? g->identity : "");
+  if (!tag)
+    return err_set(err, ERR_NO_MEMORY, "no memory for a name");
+  if (l->file && str_eq(l->file_key, tag))
+    return 0;
+  if (nfs_open_file(l, g->key, O_RDONLY, g->what, err) < 0)
+    return -1;
+  free(l->file_key);
+  l->file_key = TAKE(tag);
+  return 0;
+}
+
 static int range_once(void *arg, struct err *err)
 {
   struct range_call *g = arg;
-  bool open = g->lane->file && str_eq(g->lane->file_key, g->key);
-  if (!open && nfs_open_file(g->lane, g->key, O_RDONLY, g->what, err) < 0)
+  if (open_range(g, err) < 0)
     return -1;
   for (size_t at = 0; at < g->length;) {
     size_t n = g->length - at < NFS_CHUNK_BYTES ? g->length - at : NFS_CHUNK_BYTES;
@@ -334,7 +343,7 @@ static int list_folder(struct walk *w, const char *folder, struct err *err)
   if (call.status == -ENOENT || call.status == -ENOTDIR)
     return 0;
   if (call.status < 0)
-    return nfs_status_error(w->lane, &call, "listing", err);
+    return nfs_failed(w->lane, &call, "listing", err);
   int result = 0;
   for (struct nfsdirent *e; result == 0 && (e = nfs_readdir(w->lane->nfs, call.data));)
     result = take(w, folder, e, err);

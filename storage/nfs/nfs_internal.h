@@ -3,6 +3,7 @@
 // write, with the libnfs of Debian 12.)
 //
 //   context.c   a lane: connect and mount, one call with time-out and interrupt, errors
+//   exports.c   whether an export exists
 //   nfs.c       the store: open, stat, ranges, list, remove
 //   writer.c    the object_writer
 //
@@ -33,7 +34,7 @@ struct nfs_lane {
   unsigned broken; // how often a connection was lost
   // The one open file; valid with this context only, which closes it.
   struct nfsfh *file;
-  char *file_key;
+  char *file_key; // reading: key and identity, for a name may come to mean another file
 };
 
 // One call under way: libnfs calls nfs_done() with it.
@@ -49,6 +50,8 @@ struct nfs_call {
 int nfs_lane_new(const struct nfs_store *s, struct nfs_lane **ret, struct err *err);
 void nfs_lane_free(struct nfs_lane *l); // NULL allowed
 void nfs_lane_interrupt(void *lane);
+// Whether that server exports the store's path: 1, 0, or -1 when it does not tell.
+int nfs_is_exported(struct nfs_lane *l, const char *address);
 int nfs_lane_connect(struct nfs_lane *l, struct err *err); // nothing to do when connected
 void nfs_lane_drop(struct nfs_lane *l);
 
@@ -60,6 +63,8 @@ int nfs_wait(struct nfs_lane *l, struct nfs_call *c, int started, const char *wh
 // The same, and a status below 0 is an error too: "what: sentence".
 int nfs_finish(struct nfs_lane *l, struct nfs_call *c, int started, const char *what,
                struct err *err);
+// The error for a status below 0; the connection is dropped when it means that it broke.
+int nfs_failed(struct nfs_lane *l, const struct nfs_call *c, const char *what, struct err *err);
 int nfs_status_error(const struct nfs_lane *l, const struct nfs_call *c, const char *what,
                      struct err *err);
 

@@ -175,7 +175,7 @@ static int make_parents(struct nfs_writer *w, struct nfs_lane *l, struct err *er
                  w->what, err) < 0)
       return -1;
     if (call.status < 0 && call.status != -EEXIST)
-      return nfs_status_error(l, &call, w->what, err);
+      return nfs_failed(l, &call, w->what, err);
   }
   return 0;
 }
@@ -254,7 +254,7 @@ static int link_file(struct nfs_writer *w, struct nfs_lane *l, const char *from,
   if (call.status == -EEXIST)
     return err_set(err, ERR_EXISTS, "object '%s' exists already", w->key);
   if (call.status == -ENOENT)
-    return nfs_status_error(l, &call, w->what, err);
+    return nfs_failed(l, &call, w->what, err);
   // A server without hard links: look first, then rename.
   return check_new(w, l, err) < 0 ? -1 : rename_file(w, l, from, to, err);
 }

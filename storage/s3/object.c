@@ -10,9 +10,9 @@
 #include "storage/s3/s3_internal.h"
 #include "storage/xml_internal.h"
 
-static void doc_free(struct xml_doc **d)
+static void doc_free(struct web_xml_doc **d)
 {
-  xml_doc_free(*d);
+  web_xml_doc_free(*d);
 }
 
 #define ANSWER(name) struct s3_answer name CLEANUP(s3_answer_release) = {0}
@@ -121,9 +121,9 @@ struct page {
   char *next; // continuation token, yours; NULL: that was all
 };
 
-static int take_key(struct page *p, const struct xml_node *key, bool encoded, struct err *err)
+static int take_key(struct page *p, const struct web_xml_node *key, bool encoded, struct err *err)
 {
-  char *text cleanup_free = xml_text_dup(key);
+  char *text cleanup_free = web_xml_text_dup(key);
   if (!text)
     return err_set(err, ERR_NO_MEMORY, "no memory for a list");
   if (encoded) { // application/x-www-form-urlencoded
@@ -139,19 +139,21 @@ static int take_key(struct page *p, const struct xml_node *key, bool encoded, st
 
 static int read_page(const struct http_response *r, struct page *p, struct err *err)
 {
-  struct xml_doc *doc CLEANUP(doc_free) = xml_parse(r->body.data, r->body.length, err);
+  struct web_xml_doc *doc CLEANUP(doc_free) = web_xml_parse(r->body.data, r->body.length, err);
   char text[64];
   if (!doc)
     return -1;
-  const struct xml_node *root = xml_root(doc);
-  if (!xml_is(root, "ListBucketResult"))
+  const struct web_xml_node *root = web_xml_root(doc);
+  if (!web_xml_is(root, "ListBucketResult"))
     return err_set(err, ERR_PROTOCOL, "the server's answer is not a list of objects");
-  bool encoded = str_eq(xml_text(xml_child(root, "EncodingType"), text, sizeof(text)), "url");
-  for (const struct xml_node *n = xml_child(root, "Contents"); n; n = xml_next(n, "Contents"))
-    if (take_key(p, xml_child(n, "Key"), encoded, err) < 0)
+  bool encoded =
+      str_eq(web_xml_text(web_xml_child(root, "EncodingType"), text, sizeof(text)), "url");
+  for (const struct web_xml_node *n = web_xml_child(root, "Contents"); n;
+       n = web_xml_next(n, "Contents"))
+    if (take_key(p, web_xml_child(n, "Key"), encoded, err) < 0)
       return -1;
-  if (str_eq(xml_text(xml_child(root, "IsTruncated"), text, sizeof(text)), "true")) {
-    p->next = xml_text_dup(xml_child(root, "NextContinuationToken"));
+  if (str_eq(web_xml_text(web_xml_child(root, "IsTruncated"), text, sizeof(text)), "true")) {
+    p->next = web_xml_text_dup(web_xml_child(root, "NextContinuationToken"));
     if (!p->next)
       return err_set(err, ERR_PROTOCOL, "the server says that the list goes on, but not where");
   }

@@ -143,7 +143,7 @@ static const struct code_row *row_of(const char *code)
 
 // The region that the bucket is in, when that is what the answer is about; "" else.
 static void other_region(const struct s3 *s3, const struct s3_answer *a,
-                         const struct xml_node *error, char *b, size_t size)
+                         const struct web_xml_node *error, char *b, size_t size)
 {
   const char *header = http_response_header(&a->http, "x-amz-bucket-region");
   b[0] = '\0';
@@ -154,7 +154,7 @@ static void other_region(const struct s3 *s3, const struct s3_answer *a,
   if (header)
     snprintf(b, size, "%s", header);
   else
-    xml_text(xml_child(error, "Region"), b, size);
+    web_xml_text(web_xml_child(error, "Region"), b, size);
   if (str_eq(b, s3->credentials.region))
     b[0] = '\0';
 }
@@ -169,14 +169,15 @@ static void clean(char *text)
 int s3_answer_error(const struct s3 *s3, const struct s3_call *c, struct s3_answer *a,
                     struct err *err)
 {
-  struct xml_doc *doc = xml_parse(a->http.body.data, a->http.body.length, NULL);
-  const struct xml_node *error = doc && xml_is(xml_root(doc), "Error") ? xml_root(doc) : NULL;
+  struct web_xml_doc *doc = web_xml_parse(a->http.body.data, a->http.body.length, NULL);
+  const struct web_xml_node *error =
+      doc && web_xml_is(web_xml_root(doc), "Error") ? web_xml_root(doc) : NULL;
   char message[200], region[64];
-  xml_text(xml_child(error, "Code"), a->code, sizeof(a->code));
-  xml_text(xml_child(error, "Message"), message, sizeof(message));
+  web_xml_text(web_xml_child(error, "Code"), a->code, sizeof(a->code));
+  web_xml_text(web_xml_child(error, "Message"), message, sizeof(message));
   clean(message);
   other_region(s3, a, error, region, sizeof(region));
-  xml_doc_free(doc);
+  web_xml_doc_free(doc);
 
   const struct code_row *row = row_of(a->code);
   if (region[0])
@@ -190,6 +191,9 @@ int s3_answer_error(const struct s3 *s3, const struct s3_call *c, struct s3_answ
                message, a->http.status);
     return -1;
   }
+  if (s3->anonymous && row->kind == ERR_DENIED)
+    return err_set(err, ERR_DENIED, "%s: the bucket is not public: give credentials (%s)", c->what,
+                   a->code);
   err_set(err, row->kind, "%s: %s%s(%s%s%s)", c->what, row->sentence ? row->sentence : "",
           row->sentence ? " " : "", a->code, message[0] ? ": " : "", message);
   if (err)

@@ -10,9 +10,9 @@
 #include "storage/s3/s3_internal.h"
 #include "storage/xml_internal.h"
 
-static void doc_free(struct xml_doc **d)
+static void doc_free(struct web_xml_doc **d)
 {
-  xml_doc_free(*d);
+  web_xml_doc_free(*d);
 }
 
 #define ANSWER(name)     struct s3_answer name CLEANUP(s3_answer_release) = {0}
@@ -42,10 +42,11 @@ int s3_upload_create(const struct s3 *s3, struct web_lane *lane, const char *key
     s3_call_header(&c, S3_OWNER_HEADER, escaped);
   if (s3_request(s3, lane, &c, &a, err) < 0)
     return -1;
-  struct xml_doc *doc CLEANUP(doc_free) = xml_parse(a.http.body.data, a.http.body.length, err);
+  struct web_xml_doc *doc CLEANUP(doc_free) =
+      web_xml_parse(a.http.body.data, a.http.body.length, err);
   if (!doc)
     return -1;
-  char *id cleanup_free = xml_text_dup(xml_child(xml_root(doc), "UploadId"));
+  char *id cleanup_free = web_xml_text_dup(web_xml_child(web_xml_root(doc), "UploadId"));
   if (str_empty(id) || strlen(id) >= S3_UPLOAD_ID_MAX)
     return err_set(err, ERR_PROTOCOL, "%s: the server gives no usable upload id", what);
   snprintf(upload_id, S3_UPLOAD_ID_MAX, "%s", id);
@@ -108,24 +109,25 @@ static void strip_quotes(char *text)
 
 static int read_parts(const struct http_response *r, struct parts_page *p, struct err *err)
 {
-  struct xml_doc *doc CLEANUP(doc_free) = xml_parse(r->body.data, r->body.length, err);
+  struct web_xml_doc *doc CLEANUP(doc_free) = web_xml_parse(r->body.data, r->body.length, err);
   char text[32], etag[S3_ETAG_BYTES];
   if (!doc)
     return -1;
-  const struct xml_node *root = xml_root(doc);
-  for (const struct xml_node *n = xml_child(root, "Part"); n; n = xml_next(n, "Part")) {
+  const struct web_xml_node *root = web_xml_root(doc);
+  for (const struct web_xml_node *n = web_xml_child(root, "Part"); n; n = web_xml_next(n, "Part")) {
     int64_t number = 0, length = 0;
-    if (!str_int64(xml_text(xml_child(n, "PartNumber"), text, sizeof(text)), &number) ||
-        !str_int64(xml_text(xml_child(n, "Size"), text, sizeof(text)), &length) || number < 1 ||
-        number > S3_PARTS_MAX || length < 0)
+    if (!str_int64(web_xml_text(web_xml_child(n, "PartNumber"), text, sizeof(text)), &number) ||
+        !str_int64(web_xml_text(web_xml_child(n, "Size"), text, sizeof(text)), &length) ||
+        number < 1 || number > S3_PARTS_MAX || length < 0)
       return err_set(err, ERR_PROTOCOL, "the server's list of parts makes no sense");
-    xml_text(xml_child(n, "ETag"), etag, sizeof(etag));
+    web_xml_text(web_xml_child(n, "ETag"), etag, sizeof(etag));
     strip_quotes(etag);
     if (p->fn(p->arg, (uint32_t)number - 1, (uint64_t)length, etag, err) < 0)
       return -1;
   }
-  bool more = str_eq(xml_text(xml_child(root, "IsTruncated"), text, sizeof(text)), "true");
-  xml_text(more ? xml_child(root, "NextPartNumberMarker") : NULL, p->marker, sizeof(p->marker));
+  bool more = str_eq(web_xml_text(web_xml_child(root, "IsTruncated"), text, sizeof(text)), "true");
+  web_xml_text(more ? web_xml_child(root, "NextPartNumberMarker") : NULL, p->marker,
+               sizeof(p->marker));
   return more && !p->marker[0] ? err_set(err, ERR_PROTOCOL,
                                          "the list of parts does not say where "
                                          "it goes on")
@@ -173,10 +175,11 @@ static int complete_once(void *arg, struct err *err)
   ANSWER(a);
   if (s3_attempt(p->s3, p->lane, p->call, &a, err) < 0)
     return is_gone(&a) ? err_set(err, ERR_NOT_FOUND, "%s: the upload is gone", p->call->what) : -1;
-  struct xml_doc *doc CLEANUP(doc_free) = xml_parse(a.http.body.data, a.http.body.length, err);
+  struct web_xml_doc *doc CLEANUP(doc_free) =
+      web_xml_parse(a.http.body.data, a.http.body.length, err);
   if (!doc)
     return -1;
-  if (xml_is(xml_root(doc), "CompleteMultipartUploadResult"))
+  if (web_xml_is(web_xml_root(doc), "CompleteMultipartUploadResult"))
     return 0;
   s3_answer_error(p->s3, p->call, &a, err);
   if (a.code[0] == '\0')
@@ -237,13 +240,14 @@ int s3_upload_abort(const struct s3 *s3, struct web_lane *lane, const char *key,
 static int read_uploads(const struct http_response *r, const char *key, struct strings *ids,
                         struct err *err)
 {
-  struct xml_doc *doc CLEANUP(doc_free) = xml_parse(r->body.data, r->body.length, err);
+  struct web_xml_doc *doc CLEANUP(doc_free) = web_xml_parse(r->body.data, r->body.length, err);
   if (!doc)
     return -1;
-  const struct xml_node *root = xml_root(doc);
-  for (const struct xml_node *n = xml_child(root, "Upload"); n; n = xml_next(n, "Upload")) {
-    char *name cleanup_free = xml_text_dup(xml_child(n, "Key"));
-    char *id cleanup_free = xml_text_dup(xml_child(n, "UploadId"));
+  const struct web_xml_node *root = web_xml_root(doc);
+  for (const struct web_xml_node *n = web_xml_child(root, "Upload"); n;
+       n = web_xml_next(n, "Upload")) {
+    char *name cleanup_free = web_xml_text_dup(web_xml_child(n, "Key"));
+    char *id cleanup_free = web_xml_text_dup(web_xml_child(n, "UploadId"));
     if (str_eq(name, key) && !str_empty(id) && strings_add(ids, id) < 0)
       return err_set(err, ERR_NO_MEMORY, "no memory for a list of uploads");
   }

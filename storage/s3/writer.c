@@ -35,9 +35,9 @@ struct s3_writer {
   size_t part_capacity;
 };
 
-static void doc_free(struct xml_doc **d)
+static void doc_free(struct web_xml_doc **d)
 {
-  xml_doc_free(*d);
+  web_xml_doc_free(*d);
 }
 
 static bool is_single(const struct s3_writer *w)
@@ -179,18 +179,19 @@ static int writer_begin(struct object_writer *base, uint64_t size_bytes, struct 
 
 static int parts_xml(struct s3_writer *w, struct buf *into, struct err *err)
 {
-  struct xml_doc *doc CLEANUP(doc_free) = xml_new("CompleteMultipartUpload", S3_XMLNS);
+  struct web_xml_doc *doc CLEANUP(doc_free) = web_xml_new("CompleteMultipartUpload", S3_XMLNS);
   uint64_t total = 0;
   bool full = !doc;
   for (size_t i = 0; i < w->part_capacity && w->parts[i].etag[0] && !full; i++) {
     char number[24], etag[S3_ETAG_BYTES + 3];
     snprintf(number, sizeof(number), "%zu", i + 1);
     snprintf(etag, sizeof(etag), "\"%s\"", w->parts[i].etag);
-    struct xml_node *part = xml_add(doc, NULL, "Part", NULL);
-    full = !part || !xml_add(doc, part, "PartNumber", number) || !xml_add(doc, part, "ETag", etag);
+    struct web_xml_node *part = web_xml_add(doc, NULL, "Part", NULL);
+    full = !part || !web_xml_add(doc, part, "PartNumber", number) ||
+           !web_xml_add(doc, part, "ETag", etag);
     total += w->parts[i].length;
   }
-  if (full || xml_write(doc, into) < 0)
+  if (full || web_xml_write(doc, into) < 0)
     return err_set(err, ERR_NO_MEMORY, "no memory for the list of parts");
   if (total != w->base.size_bytes)
     return err_set(err, ERR_INTERNAL,

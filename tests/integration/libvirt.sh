@@ -275,7 +275,7 @@ part_marks() {
 
   # Odd names: made safe in paths, kept in the definition.
   local name
-  for name in "O'Brien \"x\" & <y>" "Grüße 虚拟机" 'a$(touch x);b`c' '..' '-rf'; do
+  for name in "O'Brien \"x\" & <y>" "Grüße 虚拟机" 'a$(touch x);b`c' '...' '-rf'; do
     uid=$(cat /proc/sys/kernel/random/uuid)
     owner=install/ns/move/$uid/0123
     target "$work/vm.json" "$name" > "$doc"
@@ -286,7 +286,7 @@ part_marks() {
     same "'$name': found" "$name" "$("$tool" "$(at b)" find "$name" | jq -r .name)"
     remove_all b "$doc"
   done
-  for name in 'a/b' $'two\nlines' ' '; do
+  for name in 'a/b' $'two\nlines' ' ' '..'; do
     target "$work/vm.json" "$name" > "$doc"
     is "'$name' is refused" 1 "$tool" "$(at b)" plan "$doc" 0
     has "'$name': invalid" "error InvalidSpec"
@@ -443,6 +443,7 @@ part_block() {
   same "as a file" "file $loop" "$(sed 1d <<< "$out" | jq -r '"\(.kind) \(.path)"')"
   is "is never deleted as a file" 1 "$tool" "$(at a)" delete blocky
   has "because it is no volume" "is a block device and no volume"
+  is "and the VM stays" 0 "$tool" "$(at a)" find blocky
   [ -b "$loop" ] && pass "the device is there" || miss "the device is there"
 }
 

@@ -26,8 +26,7 @@ struct tool {
   struct err err;
 };
 
-// ---- output and input
-// -----------------------------------------------------------------------------
+// ---- output and input --------------------------------------------------------------------------
 
 static int print_json(struct json_object *json)
 {
@@ -93,8 +92,7 @@ static int read_target(struct tool *t, struct vm_target *ret)
   return failed;
 }
 
-// ---- verbs
-// ----------------------------------------------------------------------------------------
+// ---- verbs -------------------------------------------------------------------------------------
 
 static int do_probe(struct tool *t)
 {
@@ -314,8 +312,7 @@ static const struct {
     {"remove", 4, do_remove},
 };
 
-// ---- options
-// --------------------------------------------------------------------------------------
+// ---- options -----------------------------------------------------------------------------------
 
 static const struct option options[] = {
     {"ssh-key", required_argument, NULL, 'k'},

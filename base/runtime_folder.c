@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "providers/libvirt/private_dir_internal.h"
+#include "base/runtime_folder.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -44,7 +44,7 @@ static void remove_tree(const char *path)
   nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
-void private_dir_remove(char *path)
+void runtime_folder_remove(char *path)
 {
   if (path)
     remove_tree(path);
@@ -114,7 +114,7 @@ static int make_process_dir(struct err *err)
   return 0;
 }
 
-int private_dir_new(char **ret, struct err *err)
+int runtime_folder_new(char **ret, struct err *err)
 {
   LOCK_FOR_SCOPE(&mutex);
   if (!process_dir && make_process_dir(err) != 0)
@@ -140,8 +140,8 @@ static int write_all(int fd, const char *bytes, size_t length)
   return 0;
 }
 
-int private_dir_write(const char *dir, const char *name, int mode, const void *bytes, size_t length,
-                      struct err *err)
+int runtime_folder_write(const char *dir, const char *name, int mode, const void *bytes,
+                         size_t length, struct err *err)
 {
   cleanup_free char *path = str_printf("%s/%s", dir, name);
   cleanup_close int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);

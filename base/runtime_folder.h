@@ -9,8 +9,8 @@
 
 #include "base/err.h"
 
-// Makes an empty one; *ret is yours: private_dir_remove().
-int private_dir_new(char **ret, struct err *err);
-void private_dir_remove(char *path); // with content; frees the string; NULL allowed
-int private_dir_write(const char *dir, const char *name, int mode, const void *bytes, size_t length,
-                      struct err *err);
+// Makes an empty one; *ret is yours: runtime_folder_remove().
+int runtime_folder_new(char **ret, struct err *err);
+void runtime_folder_remove(char *path); // with content; frees the string; NULL allowed
+int runtime_folder_write(const char *dir, const char *name, int mode, const void *bytes,
+                         size_t length, struct err *err);

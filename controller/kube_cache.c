@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controller/kube_cache.h"
+
+#include <json-c/linkhash.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/str.h"
+
+struct entry {
+  struct object *object;
+  char key[]; // "namespace/name"
+};
+
+struct kube_cache {
+  pthread_mutex_t mutex; // guards what follows
+  struct lh_table *tables[OBJECT_KIND_COUNT];
+};
+
+static void free_entry(struct lh_entry *e)
+{
+  struct entry *entry = lh_entry_v(e);
+  object_free(entry->object);
+  free(entry);
+}
+
+struct kube_cache *kube_cache_new(void)
+{
+  struct kube_cache *c = calloc(1, sizeof(*c));
+  if (!c)
+    return NULL;
+  pthread_mutex_init(&c->mutex, NULL);
+  for (int kind = 0; kind < OBJECT_KIND_COUNT; kind++)
+    if (!(c->tables[kind] = lh_kchar_table_new(64, free_entry))) {
+      kube_cache_free(c);
+      return NULL;
+    }
+  return c;
+}
+
+void kube_cache_free(struct kube_cache *c)
+{
+  if (!c)
+    return;
+  for (int kind = 0; kind < OBJECT_KIND_COUNT; kind++)
+    if (c->tables[kind])
+      lh_table_free(c->tables[kind]);
+  pthread_mutex_destroy(&c->mutex);
+  free(c);
+}
+
+#define KEY_TEXT_MAX 320
+
+static const char *key_text(const char *ns, const char *name, char b[KEY_TEXT_MAX])
+{
+  snprintf(b, KEY_TEXT_MAX, "%s/%s", ns ? ns : "", name);
+  return b;
+}
+
+static struct lh_entry *find(struct kube_cache *c, enum object_kind kind, const char *ns,
+                             const char *name)
+{
+  char text[KEY_TEXT_MAX];
+  return lh_table_lookup_entry(c->tables[kind], key_text(ns, name, text));
+}
+
+static struct object *object_in(struct lh_entry *e)
+{
+  return e ? ((struct entry *)lh_entry_v(e))->object : NULL;
+}
+
+// Versions of one object can be compared as numbers: they are etcd's revisions, and since
+// Kubernetes 1.35 that is promised. What is no number counts as newer.
+static bool is_newer(const struct object *a, const struct object *b)
+{
+  int64_t left, right;
+  if (!str_int64(a->meta.resource_version, &left) || !str_int64(b->meta.resource_version, &right))
+    return !str_eq(a->meta.resource_version, b->meta.resource_version);
+  return left > right;
+}
+
+static bool insert(struct kube_cache *c, struct object *o)
+{
+  char text[KEY_TEXT_MAX];
+  key_text(o->meta.ns, o->meta.name, text);
+  struct entry *e = calloc(1, sizeof(*e) + strlen(text) + 1);
+  if (!e)
+    return false;
+  e->object = o;
+  strcpy(e->key, text);
+  if (lh_table_insert(c->tables[o->kind], e->key, e) == 0)
+    return true;
+  free(e);
+  return false;
+}
+
+bool kube_cache_put(struct kube_cache *c, struct object *o)
+{
+  LOCK_FOR_SCOPE(&c->mutex);
+  struct lh_entry *entry = find(c, o->kind, o->meta.ns, o->meta.name);
+  struct object *old = object_in(entry);
+  if (old && str_eq(old->meta.uid, o->meta.uid) && !is_newer(o, old)) {
+    object_free(o);
+    return false;
+  }
+  if (old) {
+    ((struct entry *)lh_entry_v(entry))->object = o;
+    object_free(old);
+  } else if (!insert(c, o)) {
+    object_free(o); // reads then ask the server
+  }
+  return true;
+}
+
+void kube_cache_written(struct kube_cache *c, const struct object *o)
+{
+  struct object *copy;
+  if (object_copy(o, &copy, NULL) != 0)
+    copy = NULL;
+  LOCK_FOR_SCOPE(&c->mutex);
+  struct lh_entry *entry = find(c, o->kind, o->meta.ns, o->meta.name);
+  struct object *old = object_in(entry);
+  if (old && str_eq(old->meta.uid, o->meta.uid) && is_newer(o, old)) {
+    if (copy) {
+      ((struct entry *)lh_entry_v(entry))->object = TAKE(copy);
+      object_free(old);
+    } else {
+      lh_table_delete_entry(c->tables[o->kind], entry); // never older than our own write
+    }
+  }
+  object_free(copy);
+}
+
+void kube_cache_remove(struct kube_cache *c, const struct object_key *key, const char *uid)
+{
+  LOCK_FOR_SCOPE(&c->mutex);
+  struct lh_entry *entry = find(c, key->kind, key->ns, key->name);
+  if (entry && str_eq(object_in(entry)->meta.uid, uid))
+    lh_table_delete_entry(c->tables[key->kind], entry);
+}
+
+struct object *kube_cache_get(struct kube_cache *c, const struct object_key *key,
+                              bool *ret_no_memory)
+{
+  struct object *copy = NULL;
+  LOCK_FOR_SCOPE(&c->mutex);
+  struct object *o = object_in(find(c, key->kind, key->ns, key->name));
+  *ret_no_memory = o && object_copy(o, &copy, NULL) != 0;
+  return copy;
+}
+
+int kube_cache_list(struct kube_cache *c, enum object_kind kind, const char *ns,
+                    struct object_key **ret, size_t *ret_count)
+{
+  LOCK_FOR_SCOPE(&c->mutex);
+  size_t count = (size_t)lh_table_length(c->tables[kind]);
+  struct object_key *keys = calloc(count + 1, sizeof(*keys));
+  struct lh_entry *entry;
+  if (!keys)
+    return -1;
+  *ret_count = 0;
+  lh_foreach(c->tables[kind], entry)
+  {
+    const struct object *o = object_in(entry);
+    if (!ns || str_eq(o->meta.ns, ns))
+      keys[(*ret_count)++] = object_key_of(o);
+  }
+  *ret = keys;
+  return 0;
+}

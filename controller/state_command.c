@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controller/state_command.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/cleanup.h"
+#include "base/str.h"
+
+char *state_path(const struct state_arguments *a, struct err *err)
+{
+  char *path = a->state ? str_dup(a->state) : store_sqlite_default_path();
+  if (!path)
+    err_set(err, ERR_INVALID, "neither HOME nor XDG_STATE_HOME is set: name a file with --state");
+  return path;
+}
+
+const char *state_namespace(const struct state_arguments *a)
+{
+  return a->ns ? a->ns : "default";
+}
+
+int state_open(const struct state_arguments *a, enum store_sqlite_mode mode,
+               struct object_store **ret, struct err *err)
+{
+  cleanup_free char *path = state_path(a, err);
+  return path ? store_sqlite_open(path, mode, ret, err) : -1;
+}
+
+// ---- names ----------------------------------------------------------------------------------
+
+static const struct {
+  const char *kind, *plural, *short_name;
+} map_kinds[] = {
+    {"Secret", "secrets", "secret"},
+    {"ConfigMap", "configmaps", "cm"},
+};
+
+static const char *map_kind_of(const char *word)
+{
+  for (size_t i = 0; i < ARRAY_SIZE(map_kinds); i++)
+    if (strcasecmp(word, map_kinds[i].kind) == 0 || strcasecmp(word, map_kinds[i].plural) == 0 ||
+        strcasecmp(word, map_kinds[i].short_name) == 0)
+      return map_kinds[i].kind;
+  return NULL;
+}
+
+int kind_of_word(const char *word, enum object_kind *ret, struct err *err)
+{
+  if (object_kind_named(word, ret))
+    return 0;
+  if (map_kind_of(word))
+    return err_set(err, ERR_INVALID, "what Secrets and ConfigMaps hold is not shown");
+  const char *names[OBJECT_KIND_COUNT * 2];
+  size_t count = 0;
+  for (int i = 0; i < OBJECT_KIND_COUNT; i++) {
+    names[count++] = object_kind_info((enum object_kind)i)->plural;
+    names[count++] = object_kind_info((enum object_kind)i)->short_name;
+  }
+  const char *nearest = options_nearest(word, names, count);
+  return err_set(err, ERR_INVALID, "there is no kind '%s'%s%s%s", word,
+                 nearest ? "; did you mean " : " (there are providers, imagestores, vmmigrations)",
+                 nearest ? nearest : "", nearest ? "?" : "");
+}
+
+static int set_kind(const char *word, struct named *n, struct err *err)
+{
+  n->map_kind = map_kind_of(word);
+  n->key.kind = OBJECT_KIND_COUNT;
+  return n->map_kind ? 0 : kind_of_word(word, &n->key.kind, err);
+}
+
+static int set_name(const char *ns, const char *name, struct named *n, struct err *err)
+{
+  if (str_empty(name))
+    return err_set(err, ERR_INVALID, "a name is missing");
+  return object_key_set(&n->key, n->key.kind, ns, name, err);
+}
+
+// "KIND/NAME", or a name of the kind that n has already.
+static int take_operand(const char *operand, const char *ns, struct named *n, struct err *err)
+{
+  const char *slash = strchr(operand, '/');
+  if (!slash)
+    return set_name(ns, operand, n, err);
+  cleanup_free char *kind = strndup(operand, (size_t)(slash - operand));
+  if (!kind)
+    return err_set(err, ERR_NO_MEMORY, "no memory");
+  return set_kind(kind, n, err) == 0 ? set_name(ns, slash + 1, n, err) : -1;
+}
+
+int named_objects(const struct option_values *operands, bool kind_first, const char *ns,
+                  struct named **ret, size_t *ret_count, struct err *err)
+{
+  struct named first = {.key.kind = OBJECT_VM_MIGRATION};
+  size_t skip = 0;
+  if (kind_first && operands->count && !strchr(operands->items[0], '/')) {
+    if (set_kind(operands->items[0], &first, err) != 0)
+      return -1;
+    skip = 1;
+  }
+  size_t count = operands->count - skip;
+  if (count == 0)
+    return err_set(err, ERR_INVALID, "a name is missing");
+  struct named *all cleanup_free = calloc(count, sizeof(*all));
+  if (!all)
+    return err_set(err, ERR_NO_MEMORY, "no memory");
+  for (size_t i = 0; i < count; i++) {
+    all[i] = first;
+    if (take_operand(operands->items[skip + i], ns, &all[i], err) != 0)
+      return -1;
+  }
+  *ret_count = count;
+  *ret = TAKE(all);
+  return 0;
+}
+
+char *named_text(const struct object_key *key, char b[400])
+{
+  snprintf(b, 400, "%s/%s", object_kind_info(key->kind)->singular, key->name);
+  return b;
+}

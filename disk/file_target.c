@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+// Raw files and block devices that exist already, written in place. QEMU's image lock keeps running
+// machines away; a device that is mounted or otherwise in use is refused (O_EXCL).
+#include "disk/file_target_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/str.h"
+#include "disk/fd_internal.h"
+#include "disk/image_lock_internal.h"
+
+#define ZEROS_BYTES (1u << 20)
+
+struct file_target {
+  struct target target;
+  char *path;
+  int fd;
+  bool device;
+};
+
+// A file is emptied at once, which costs little however full it was. A device may be slow to zero:
+// it is done piece by piece.
+static bool make_empty(const struct file_target *t)
+{
+  int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  return !t->device && t->target.size_bytes &&
+         fallocate(t->fd, mode, 0, (off_t)t->target.size_bytes) == 0;
+}
+
+static int file_begin(struct target *target, uint64_t size_bytes, const struct extents *e,
+                      struct err *err)
+{
+  (void)e;
+  struct file_target *t = (struct file_target *)target;
+  if (!t->device && target->size_bytes < size_bytes) {
+    if (ftruncate(t->fd, (off_t)size_bytes) != 0)
+      return err_errno(err, errno, "set the length of %s", t->path);
+    target->size_bytes = size_bytes;
+  }
+  target->zeroed = make_empty(t);
+  return 0;
+}
+
+static int file_write(struct target *target, void *lane, const void *from, size_t length,
+                      uint64_t offset, struct err *err)
+{
+  (void)lane;
+  struct file_target *t = (struct file_target *)target;
+  return fd_write_all(t->fd, from, length, offset, t->path, err);
+}
+
+static int write_zeros(struct file_target *t, uint64_t length, uint64_t offset, struct err *err)
+{
+  cleanup_free char *zeros = calloc(1, ZEROS_BYTES);
+  if (!zeros)
+    return err_set(err, ERR_NO_MEMORY, "no memory");
+  for (uint64_t done = 0; done < length; done += ZEROS_BYTES) {
+    uint64_t left = length - done;
+    size_t n = left < ZEROS_BYTES ? (size_t)left : ZEROS_BYTES;
+    if (fd_write_all(t->fd, zeros, n, offset + done, t->path, err) != 0)
+      return -1;
+  }
+  return 0;
+}
+
+static int file_zero(struct target *target, void *lane, uint64_t length, uint64_t offset,
+                     struct err *err)
+{
+  (void)lane;
+  struct file_target *t = (struct file_target *)target;
+  int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  if (fallocate(t->fd, mode, (off_t)offset, (off_t)length) == 0)
+    return 0;
+  uint64_t range[2] = {offset, length};
+  if (t->device && ioctl(t->fd, BLKZEROOUT, range) == 0)
+    return 0;
+  return write_zeros(t, length, offset, err);
+}
+
+static int file_finish(struct target *target, struct err *err)
+{
+  struct file_target *t = (struct file_target *)target;
+  return fsync(t->fd) == 0 ? 0 : err_errno(err, errno, "fsync %s", t->path);
+}
+
+static void file_free(struct target *target)
+{
+  struct file_target *t = (struct file_target *)target;
+  if (t->fd >= 0)
+    close(t->fd);
+  free(t->path);
+  free(t);
+}
+
+// ---- reading back ---------------------------------------------------------------------------
+
+struct file_source {
+  struct source source;
+  const struct file_target *target;
+};
+
+static int source_pread(struct source *s, void *lane, void *into, size_t length, uint64_t offset,
+                        struct err *err)
+{
+  (void)lane;
+  const struct file_target *t = ((struct file_source *)s)->target;
+  return fd_read_all(t->fd, into, length, offset, t->path, err);
+}
+
+static void source_gone(struct source *s)
+{
+  free(s);
+}
+
+static const struct source_ops source_ops = {
+    .name = "file", .read = source_pread, .free = source_gone};
+
+// Over the same descriptor: the lock for writing that we hold would keep a second one out.
+static int file_reopen(struct target *target, struct source **ret, struct err *err)
+{
+  struct file_source *s = calloc(1, sizeof(*s));
+  if (!s)
+    return err_set(err, ERR_NO_MEMORY, "no memory");
+  s->source = (struct source){.ops = &source_ops, .size_bytes = target->size_bytes};
+  s->target = (const struct file_target *)target;
+  *ret = &s->source;
+  return 0;
+}
+
+static const struct target_ops file_ops = {.name = "file",
+                                           .begin = file_begin,
+                                           .write = file_write,
+                                           .zero = file_zero,
+                                           .finish = file_finish,
+                                           .reopen = file_reopen,
+                                           .free = file_free};
+
+static int file_setup(struct file_target *t, struct err *err)
+{
+  struct stat st;
+  if (stat(t->path, &st) != 0)
+    return err_errno(err, errno, "%s", t->path);
+  t->device = S_ISBLK(st.st_mode);
+  t->fd = open(t->path, O_RDWR | O_CLOEXEC | O_NONBLOCK | (t->device ? O_EXCL : 0));
+  if (t->fd < 0 && errno == EBUSY)
+    return err_set(err, ERR_BUSY, "%s is mounted or otherwise in use", t->path);
+  if (t->fd < 0)
+    return err_errno(err, errno, "open %s", t->path);
+  if (fd_disk_size(t->fd, t->path, &t->target.size_bytes, NULL, err) != 0)
+    return -1;
+  return image_lock(t->fd, t->path, true, err);
+}
+
+int target_open_file(const char *path, struct target **ret, struct err *err)
+{
+  struct file_target *t = calloc(1, sizeof(*t));
+  if (!t)
+    return err_set(err, ERR_NO_MEMORY, "no memory");
+  t->target.ops = &file_ops;
+  t->fd = -1;
+  t->path = str_dup(path);
+  if (!t->path || file_setup(t, err) != 0) {
+    file_free(&t->target);
+    return -1;
+  }
+  *ret = &t->target;
+  return 0;
+}
