@@ -98,15 +98,24 @@ int err_prefix(struct err *err, const char *format, ...)
   if (!err)
     return -1;
   char context[ERR_MESSAGE_MAX / 2];
-  char message[ERR_MESSAGE_MAX];
   va_list args;
   va_start(args, format);
-  vsnprintf(context, sizeof(context), format, args);
+  vsnprintf(context, sizeof(context) - 2, format, args);
   va_end(args);
+<<<<<<< HEAD
+  strcat(context, ": ");
+  // The tail of a message that gets too long is what goes.
+  size_t before = strlen(context);
+  size_t kept = strnlen(err->message, sizeof(err->message) - 1 - before);
+  memmove(err->message + before, err->message, kept);
+  memcpy(err->message, context, before);
+  err->message[before + kept] = '\0';
+=======
   memcpy(message, err->message, sizeof(message));
   // Cutting the tail of a long message short is what is wanted here.
   int room = (int)(sizeof(err->message) - strlen(context) - sizeof(": "));
   snprintf(err->message, sizeof(err->message), "%s: %.*s", context, room, message);
+>>>>>>> disk
   return -1;
 }
 

@@ -213,6 +213,13 @@ static const char *digest_of(const struct run *r, const char *disk)
   return NULL;
 }
 
+static const char *name_made(struct run *r)
+{
+  const struct vm *vm;
+  struct err ignored = ERR_INIT;
+  return run_vm(r, &vm, &ignored) == 0 ? plan_target_name(r, vm) : r->spec->target.vm->name;
+}
+
 // What the user wanted leaves the ledger: from here on drover never removes it.
 static void hand_over(struct run *r, const char *role, const char *store)
 {
@@ -223,7 +230,7 @@ static void hand_over(struct run *r, const char *role, const char *store)
       continue;
     }
     if (str_eq(o->kind, "VM"))
-      set_result_vm(r, o->id, r->spec->target.vm->name);
+      set_result_vm(r, o->id, name_made(r));
     else if (str_eq(o->kind, "Object"))
       add_result_image(r, store, o->id, digest_of(r, o->disk));
     status_disown(r, o);

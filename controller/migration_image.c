@@ -89,6 +89,7 @@ static int describe_bare(const struct run *r, struct vm *vm, struct err *err)
   const struct migration_source_image *s = r->spec->source.image;
   const struct migration_image_disk *disks = s->disks.items;
   const struct migration_target_vm *t = r->spec->target.vm;
+  table_defaults(&vm_json_table, vm);
   if (s->path)
     return add_bare(vm, s->path, DISK_FORMAT_ANY, err);
   for (size_t i = 0; i < s->disks.count; i++)

@@ -65,6 +65,8 @@ void set_time(char **field, int64_t wall_ms);
 
 // migration_plan.c
 int plan_target(struct run *r, const struct vm *vm, struct vm_target *ret, struct err *err);
+const char *plan_target_name(const struct run *r,
+                             const struct vm *vm); // NULL: neither spec nor image says
 int plan_object_format(const struct run *r, const struct vm_disk *d); // for an image or staging
 char *plan_staging_path(const struct run *r);
 int act_plan(struct run *r, struct err *err);

@@ -67,13 +67,19 @@ static void plan_networks(const struct migration_target_vm *t, const char *fallb
 
 static void plan_hardware(const struct migration_target_vm *t, struct vm *vm)
 {
-  set_text(&vm->name, t->name);
+  if (t->name)
+    set_text(&vm->name, t->name);
   if (t->cpus > 0)
     vm->cpus = t->cpus;
   if (t->memory_bytes > 0)
     vm->memory_bytes = t->memory_bytes;
   if (t->firmware != MIGRATE_FIRMWARE_ANY)
     vm->firmware = t->firmware == MIGRATE_FIRMWARE_BIOS ? VM_FIRMWARE_BIOS : VM_FIRMWARE_UEFI;
+}
+
+const char *plan_target_name(const struct run *r, const struct vm *vm)
+{
+  return r->spec->target.vm->name ? r->spec->target.vm->name : vm->name;
 }
 
 int plan_target(struct run *r, const struct vm *vm, struct vm_target *ret, struct err *err)

@@ -80,6 +80,20 @@ static void check_power(const struct run *r, const struct vm *vm, struct finding
                  "VM '%s' runs, and spec.shutdown.policy is Never", vm->name);
 }
 
+// Found out now, and not when all has been moved.
+static void check_delete(const struct run *r, struct findings *f)
+{
+  struct provider_access access = {0};
+  struct err failed = ERR_INIT;
+  if (r->spec->source_after.action != SOURCE_DELETE)
+    return;
+  if (provider_access(r->m, r->key.ns, &r->spec->source.vm->provider, PROVIDER_DELETE_SOURCE,
+                      &access, &failed) != 0)
+    findings_add(f, "SourceDelete", FINDING_ERROR, "or choose another spec.sourceAfter.action",
+                 "%s", failed.message);
+  provider_access_release(r->m, &access);
+}
+
 static void remember_power(struct run *r, const struct vm *vm)
 {
   struct migration_memory *memory = &r->st->memory;
@@ -98,12 +112,16 @@ static int describe_source_vm(struct run *r, struct vm *ret, struct findings *f,
   if (run_source(r, &p, &failed) != 0)
     return as_finding(f, "SourceProvider", "see the message", &failed, err);
   const char *name = s->name ? s->name : s->id;
-  if (scope_check(provider_access_spec(&r->source), SCOPE_VM_NAMES, s->name, &failed) != 0)
+  if (provider_find_vm(p, name, ret, &failed) != 0)
+    return as_finding(f, "SourceVM", "check spec.source.vm against the VMs of the provider",
+                      &failed, err);
+  // By the name that it has, whether it was named or given by its id.
+  if (scope_check(provider_access_spec(&r->source), SCOPE_VM_NAMES, ret->name, &failed) != 0) {
+    vm_release(ret);
     return as_finding(f, "SourceScope", "widen the provider's scope, or choose another VM", &failed,
                       err);
-  if (provider_find_vm(p, name, ret, &failed) != 0)
-    return as_finding(f, "SourceVM", "check spec.source.vm.name against `drover list`", &failed,
-                      err);
+  }
+  check_delete(r, f);
   choose_disks(r, ret, f);
   check_power(r, ret, f);
   remember_power(r, ret);
@@ -142,18 +160,23 @@ static int check_wishes(const struct run *r, const struct vm *vm, struct finding
 
 static void check_hardware(const struct vm *vm, struct findings *f)
 {
+  if (str_empty(vm->name))
+    findings_add(f, "TargetName", FINDING_ERROR, "set spec.target.vm.name",
+                 "the image does not say what the machine is called");
   if (vm->cpus < 1 || vm->memory_bytes < 1 || vm->firmware == VM_FIRMWARE_ANY)
     findings_add(f, "Hardware", FINDING_ERROR, "set spec.target.vm.cpus, memory and firmware",
                  "the image does not say what the machine is");
 }
 
 // Ours from the same manifest, perhaps in another cluster: there is nothing left to do.
-static int look_for_product(struct run *r, struct provider *p, bool *ret_made_before,
-                            struct err *err)
+static int look_for_product(struct run *r, struct provider *p, const char *name,
+                            bool *ret_made_before, struct err *err)
 {
   struct vm there CLEANUP(vm_release) = {0};
   struct err failed = ERR_INIT;
-  if (provider_find_vm(p, r->spec->target.vm->name, &there, &failed) != 0) {
+  if (str_empty(name))
+    return 0;
+  if (provider_find_vm(p, name, &there, &failed) != 0) {
     if (failed.kind == ERR_NOT_FOUND)
       return 0;
     *err = failed;
@@ -173,7 +196,7 @@ static int check_target_vm(struct run *r, const struct vm *vm, struct findings *
   struct err failed = ERR_INIT;
   if (run_target(r, &p, &failed) != 0)
     return as_finding(f, "TargetProvider", "see the message", &failed, err);
-  if (look_for_product(r, p, ret_made_before, err) != 0)
+  if (look_for_product(r, p, plan_target_name(r, vm), ret_made_before, err) != 0)
     return -1;
   if (*ret_made_before || !vm->disks.count)
     return 0;
@@ -183,7 +206,7 @@ static int check_target_vm(struct run *r, const struct vm *vm, struct findings *
   check_hardware(&t.vm, f);
   check_wishes(r, vm, f);
   check_scope(r, &t, f);
-  return provider_check_target(p, &t, f, err);
+  return str_empty(t.vm.name) ? 0 : provider_check_target(p, &t, f, err);
 }
 
 // ---- a store on the way ---------------------------------------------------------------------
@@ -286,8 +309,11 @@ static void name_ends(struct run *r)
                                 s->source.vm->name ? s->source.vm->name : s->source.vm->id)
                    : str_printf("%s:%s", s->source.image->store.name,
                                 s->source.image->path ? s->source.image->path : "(disks)");
+  const char *name = s->target.vm ? s->target.vm->name : NULL;
+  if (!name && s->source.vm)
+    name = s->source.vm->name;
   cleanup_free char *to =
-      s->target.vm ? str_printf("%s/%s", s->target.vm->provider.name, s->target.vm->name)
+      s->target.vm ? str_printf("%s/%s", s->target.vm->provider.name, name ? name : "(its name)")
                    : str_printf("%s:%s", s->target.image->store.name, s->target.image->path);
   set_text(&r->st->summary.source, from);
   set_text(&r->st->summary.target, to);

@@ -156,7 +156,8 @@ static void say_how_it_ended(struct mover *mv, const struct command_result *end)
     err_set(&r->err, ERR_IO, "the mover ended with status %d and said nothing", end->exit_status);
 }
 
-// Its standard output is at an end, so the process is ending as well.
+// Its standard output is at an end, so the process is ending as well. One that is not is killed:
+// the loop must not wait for it. The status of one that is ending already does not change by that.
 static void end_mover(struct mover *mv)
 {
   loop_watch_free(mv->watch);
@@ -164,7 +165,7 @@ static void end_mover(struct mover *mv)
   mv->watch = NULL;
   mv->kill_timer = NULL;
   struct command_result end = {0};
-  command_reap(&mv->child, false, &end);
+  command_reap(&mv->child, true, &end);
   buf_release(&mv->line);
   say_how_it_ended(mv, &end);
 }

@@ -34,6 +34,8 @@ static const struct field reach_fields[] = {
      .help = "guest-visible size in bytes, 0 when not known"},
     {"path", FIELD_STRING, AT(path), .max = LIMIT_PATH_BYTES, .help = "file, device or socket"},
     {"host", FIELD_STRING, AT(host), .max = LIMIT_NAME_BYTES, .help = "host name or address"},
+    {"address", FIELD_STRING, AT(address), .max = LIMIT_NAME_BYTES,
+     .help = "address to connect to instead"},
     {"port", FIELD_INT, AT(port), .max = 65535, .help = "0 is the default of the kind"},
     {"user", FIELD_STRING, AT(user), .max = LIMIT_NAME_BYTES, .help = "ssh user"},
     {"exportName", FIELD_STRING, AT(export_name), .max = LIMIT_PATH_BYTES, .help = "NBD export"},

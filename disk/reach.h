@@ -41,6 +41,8 @@ struct reach {
   int64_t size_bytes; // guest-visible; 0 = find out (source)
   char *path;         // FILE and SSH: absolute path; NBD: unix socket path or NULL
   char *host;         // NBD over TCP, SSH
+  char *address;      // SSH: connect to this one, already checked; the host key is still looked up
+                      // by `host`. NULL = the same
   int64_t port;       // 0 = default
   char *user;         // SSH
   char *export_name;  // NBD, "" is the default export

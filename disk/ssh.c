@@ -147,6 +147,20 @@ static void add_identity(struct args *a, const struct ssh_tunnel *t, const struc
   arg_owned(a, str_printf("UserKnownHostsFile=/proc/%d/fd/%d", (int)getpid(), t->hosts_fd));
 }
 
+// The connection goes to an address that was checked, the host key belongs to the name; a port
+// other than 22 is part of that name in known_hosts.
+static void add_address(struct args *a, const struct reach *r)
+{
+  if (str_empty(r->address))
+    return;
+  arg(a, "-o");
+  arg_owned(a, str_printf("HostName=%s", r->address));
+  arg(a, "-o");
+  arg_owned(a, r->port == 0 || r->port == 22
+                   ? str_printf("HostKeyAlias=%s", r->host)
+                   : str_printf("HostKeyAlias=[%s]:%lld", r->host, (long long)r->port));
+}
+
 static void add_options(struct args *a, const struct reach *r)
 {
   static const char *const options[] = {"BatchMode=yes",
@@ -165,6 +179,7 @@ static void add_options(struct args *a, const struct reach *r)
                                         "Ciphers=^aes128-gcm@openssh.com"};
   for (size_t i = 0; i < ARRAY_SIZE(options); i++)
     option(a, options[i]);
+  add_address(a, r);
   if (r->port) {
     arg(a, "-p");
     arg_owned(a, str_printf("%lld", (long long)r->port));

@@ -18,7 +18,7 @@ struct connection {
   void *handle;              // of the thread alone; NULL = not connected
 };
 
-static void cond_init(pthread_cond_t *cond)
+void connection_cond_init(pthread_cond_t *cond)
 {
   pthread_condattr_t attributes;
   pthread_condattr_init(&attributes);
@@ -35,7 +35,7 @@ struct job *job_new(job_fn run, const char *what)
   job->run = run;
   job->what = what;
   job->references = 1;
-  cond_init(&job->changed);
+  connection_cond_init(&job->changed);
   return job;
 }
 
@@ -71,6 +71,7 @@ void provider_unref(struct provider *p)
   if (left > 0)
     return;
   provider_config_release(&p->config);
+  pthread_cond_destroy(&p->ended);
   pthread_mutex_destroy(&p->mutex);
   free(p);
 }
@@ -132,6 +133,9 @@ static void *connection_main(void *arg)
   if (c->abandoned) { // it came back after all: the far side answers, so no more waiting
     p->wedged--;
     p->retry_at_ms = 0;
+  } else {
+    p->live--;
+    pthread_cond_broadcast(&p->ended);
   }
   pthread_mutex_unlock(&p->mutex);
   pthread_cond_destroy(&c->wake);
@@ -153,6 +157,7 @@ static int connection_start(struct provider *p, struct connection *c)
     return -1;
   pthread_setname_np(c->thread, "provider");
   p->references++;
+  p->live++;
   p->current = c;
   return 0;
 }
@@ -163,7 +168,7 @@ static struct connection *connection_new(struct provider *p, struct err *err)
   if (c) {
     c->provider = p;
     c->last = &c->first;
-    cond_init(&c->wake);
+    connection_cond_init(&c->wake);
     if (connection_start(p, c) == 0)
       return c;
     pthread_cond_destroy(&c->wake);
@@ -212,6 +217,7 @@ static void abandon(struct provider *p, struct connection *c)
   c->abandoned = true;
   pthread_detach(c->thread);
   p->current = NULL;
+  p->live--;
   p->wedged++;
   p->retry_at_ms = clock_ms() + p->config.deadline_ms;
   for (struct job *job = c->first, *next; job; job = next) {
@@ -237,10 +243,10 @@ static int give_up(struct provider *p, struct connection *c, struct job *job, st
                  p->config.endpoint, (long long)seconds, job->what);
 }
 
-static bool wait_until(struct provider *p, struct job *job, int64_t limit_ms)
+static bool wait_until(struct provider *p, pthread_cond_t *cond, int64_t limit_ms)
 {
   struct timespec t = {.tv_sec = limit_ms / 1000, .tv_nsec = limit_ms % 1000 * 1000000};
-  return pthread_cond_timedwait(&job->changed, &p->mutex, &t) != ETIMEDOUT;
+  return pthread_cond_timedwait(cond, &p->mutex, &t) != ETIMEDOUT;
 }
 
 int connection_run(struct provider *p, struct job *job, struct err *err)
@@ -256,7 +262,7 @@ int connection_run(struct provider *p, struct job *job, struct err *err)
   pthread_cond_signal(&c->wake);
   while (!job->done) {
     int64_t limit_ms = job->since_ms + p->config.deadline_ms;
-    if (!wait_until(p, job, limit_ms) && !job->done &&
+    if (!wait_until(p, &job->changed, limit_ms) && !job->done &&
         clock_ms() >= job->since_ms + p->config.deadline_ms)
       return give_up(p, c, job, err);
   }
@@ -265,23 +271,28 @@ int connection_run(struct provider *p, struct job *job, struct err *err)
   return job->result;
 }
 
-void connection_end(struct provider *p)
+static bool end_current(struct provider *p, pthread_t *ret_thread)
 {
-  pthread_mutex_lock(&p->mutex);
+  LOCK_FOR_SCOPE(&p->mutex);
   struct connection *c = p->current;
   p->current = NULL;
-  pthread_t thread = c ? c->thread : pthread_self();
-  if (c) {
-    c->ending = true;
-    pthread_cond_signal(&c->wake);
-  }
-  pthread_mutex_unlock(&p->mutex);
   if (!c)
-    return;
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  t.tv_sec += p->config.deadline_ms / 1000 + 1;
-  // Closing can hang as well: then the thread is left behind.
-  if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &t) != 0)
-    pthread_detach(thread);
+    return false;
+  *ret_thread = c->thread;
+  c->ending = true;
+  pthread_cond_signal(&c->wake);
+  int64_t limit_ms = clock_ms() + p->config.deadline_ms;
+  while (p->live > 0 && clock_ms() < limit_ms)
+    wait_until(p, &p->ended, limit_ms);
+  if (p->live == 0)
+    return true;
+  pthread_detach(*ret_thread); // closing can hang as well: then the thread is left behind
+  return false;
+}
+
+void connection_end(struct provider *p)
+{
+  pthread_t thread;
+  if (end_current(p, &thread))
+    pthread_join(thread, NULL);
 }

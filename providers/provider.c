@@ -36,6 +36,7 @@ int provider_open_ops(const struct provider_ops *ops, const struct provider_conf
   p->allowed = allowed;
   p->references = 1;
   pthread_mutex_init(&p->mutex, NULL);
+  connection_cond_init(&p->ended);
   *ret = p;
   return 0;
 }

@@ -65,6 +65,8 @@ struct provider {
   pthread_mutex_t mutex; // guards what follows
   unsigned references;
   struct connection *current; // NULL: the next call makes one
+  unsigned live;              // threads but those left behind
+  pthread_cond_t ended;       // one of them has
   unsigned wedged;            // threads left behind inside a call
   int64_t retry_at_ms;        // no new connection before
 };
@@ -84,6 +86,7 @@ int provider_open_ops(const struct provider_ops *ops, const struct provider_conf
 // the deadline while it runs. Its results may be read when this returns 0. Takes the caller's
 // reference only through job_unref.
 int connection_run(struct provider *p, struct job *job, struct err *err);
-void connection_end(struct provider *p); // no call may be under way
+void connection_end(struct provider *p);         // no call may be under way
+void connection_cond_init(pthread_cond_t *cond); // on the monotonic clock
 void provider_unref(struct provider *p);
 void job_unref(struct provider *p, struct job *job);

@@ -42,10 +42,9 @@ static char *ask_capabilities(struct host *h, const struct vm *vm, const char *m
 int caps_get(struct host *h, const struct vm *vm, struct caps *ret, struct err *err)
 {
   *ret = (struct caps){0};
-  char *text = str_empty(vm->machine) ? NULL : ask_capabilities(h, vm, vm->machine);
+  cleanup_free char *text = str_empty(vm->machine) ? NULL : ask_capabilities(h, vm, vm->machine);
   if (!text)
     text = ask_capabilities(h, vm, NULL);
-  cleanup_free char *owned_text = text;
   if (!text)
     return host_fail(err, "what the target offers for %s", vm->arch ? vm->arch : "a VM");
   return xml_parse(&ret->xml, text, "domain capabilities", err);

@@ -64,7 +64,7 @@ static int open_root(const struct folder *f, struct err *err)
 {
   int fd = open(f->config->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
-    return err_set(err, ERR_NOT_FOUND, "folder %s does not exist: make it first", f->config->path);
+    return err_set(err, ERR_NOT_FOUND, "the folder does not exist: make it first");
   return fd < 0 ? err_errno(err, errno, "open %s", f->config->path) : fd;
 }
 

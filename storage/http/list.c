@@ -64,7 +64,8 @@ static int take(struct walk *w, const char *asked, const char *key, bool folder,
 {
   size_t length = strlen(key);
   if (folder) {
-    char *name cleanup_free = str_printf("%s%s", key, length && key[length - 1] == '/' ? "" : "/");
+    bool whole = length == 0 || key[length - 1] == '/'; // "" is the base itself
+    char *name cleanup_free = str_printf("%s%s", key, whole ? "" : "/");
     // Only what lies straight below is followed: each folder once, and no way round in a circle.
     if (!name || str_eq(name, asked) || !str_starts(name, asked) ||
         depth_of(name) != depth_of(asked) + 1)

@@ -81,11 +81,15 @@ static int put_to(struct dav_object *o, struct web_lane *lane, const char *name,
   dav_call_header(&c, "Content-Type", "application/octet-stream");
   if (o->only_new && !o->partial)
     dav_call_header(&c, "If-None-Match", "*");
+  struct err failure = ERR_INIT;
   o->sent = true;
-  if (dav_request(o->dav, lane, &c, &r, err) == 0)
+  if (dav_request(o->dav, lane, &c, &r, &failure) == 0)
     return 0;
-  if ((r.status != 409 && r.status != 404) || !strchr(name, '/'))
+  if ((r.status != 409 && r.status != 404) || !strchr(name, '/')) {
+    if (err)
+      *err = failure;
     return -1;
+  }
   if (make_folders(o->dav, lane, name, err) < 0)
     return -1;
   return dav_request(o->dav, lane, &c, &r, err);

@@ -97,15 +97,15 @@ static int read_credentials(struct s3 *s3, struct err *err)
   s3->anonymous = secret_empty(&c->access_key_id) && secret_empty(&c->secret_access_key);
   if (s3->anonymous && !c->read_only)
     return err_set(err, ERR_INVALID,
-                   "there are no credentials: give accessKeyId and secretAccessKey (only a store "
+                   "there are no credentials: give accessKeyID and secretAccessKey (only a store "
                    "that is read only can do without)");
   if (!s3->anonymous && (secret_empty(&c->access_key_id) || secret_empty(&c->secret_access_key)))
     return err_set(err, ERR_INVALID,
-                   "accessKeyId and secretAccessKey belong together: one of them "
+                   "accessKeyID and secretAccessKey belong together: one of them "
                    "is missing");
   if (strpbrk(secret_reveal(&c->access_key_id), "\r\n/, ") ||
       strpbrk(s3->credentials.region, "\r\n/, "))
-    return err_set(err, ERR_INVALID, "accessKeyId or region holds characters that cannot be");
+    return err_set(err, ERR_INVALID, "accessKeyID or region holds characters that cannot be");
   return 0;
 }
 

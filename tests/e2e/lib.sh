@@ -2,12 +2,12 @@
 # Shared by the end-to-end tests; sourced. A test starts real hosts and servers under $WORK, moves real
 # guests with the drover in $BUILD, and leaves nothing. It prints `ok`/`NO` lines and `N passed, N failed`.
 #
-# try WHAT COMMAND...          counts; a test that fails shows what it printed
+# try WHAT COMMAND...          counts; a test that fails shows what it printed. ONLY=TEXT: only those with TEXT in WHAT
 # host NAME                    a libvirt host in $WORK/NAME; at NAME ARGS... is virsh there
 # guest HOST NAME FLAVOUR ...  a guest defined there (tests/hosts/guest define)
 # boots HOST NAME [ARGS...]    the guest NAME on HOST boots and sees what $WORK/sums1 and sums2 say
 # provider NAME HOST, store_file|store_s3|store_http|store_nfs NAME    manifests on standard output
-# run ARGS...                  drover run, with the state of this test
+# run ARGS...                  drover run, with the state of this test (or of $STATE)
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TOP=$(cd "$HERE/../.." && pwd)
@@ -23,6 +23,7 @@ now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
 
 try() {
   local what=$1 start result=passed
+  [[ $what == *"${ONLY:-}"* ]] || return 0
   start=$(now_ms)
   shift
   # Not in a condition: set -e must hold inside of what is tried.
@@ -178,6 +179,6 @@ Y
 vm() { echo "{vm: {providerRef: {name: $1}, name: $2${3:+, $3}}}"; }
 image() { echo "{image: {storeRef: {name: $1}, path: $2${3:+, $3}}}"; }
 
-run() { "$DROVER" run --state "$WORK/state.db" "$@"; }
-get_json() { "$DROVER" get "$1" "$2" --state "$WORK/state.db" -o json; }
+run() { "$DROVER" run --state "${STATE:-$WORK/state.db}" "$@"; }
+get_json() { "$DROVER" get "$1" "$2" --state "${STATE:-$WORK/state.db}" -o json; }
 status_of() { get_json vmmigration "$1" | jq -r "$2"; }

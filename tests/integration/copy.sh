@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # tests/integration/copy.sh PART...: drover copy, digest, verify and info against real files and
-# servers. Parts: files hostile full stop nbd s3 http nfs. BUILD=build folder.
+# servers. Parts: files hostile full stop nbd ssh s3 http nfs. BUILD=build folder.
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -158,7 +158,7 @@ part_hostile() {
 
   local size
   size=$(stat -c %s good.qcow2)
-  for cut in 3 100 65536 $((size / 2)) $((size - 512)); do
+  for cut in 3 100 65536 $((size / 2)) $((size - 65536)); do
     head -c "$cut" good.qcow2 > cut.qcow2
     is "cut after $cut bytes" 3 "$drover" copy --progress none --output json cut.qcow2 o7.raw
     json "is damaged" '.kind == "DataCorrupt" and .retryable == false'
@@ -362,7 +362,7 @@ END
   is "a truncated object" 3 "$drover" copy "${to[@]}" --output json "$at/a/d.qcow2" t.raw
   json "is found by its manifest" '.kind == "DataCorrupt"'
   python3 - <<'END'
-b = bytearray(open("got.qcow2", "rb").read()); b[-2000] ^= 1; open("bad.qcow2", "wb").write(b)
+b = bytearray(open("got.qcow2", "rb").read()); b[len(b) // 2] ^= 1; open("bad.qcow2", "wb").write(b)
 END
   (. "$hosts/lib.sh"; s3_request "$work/minio" PUT "/$S3_BUCKET/a/d.qcow2" -T bad.qcow2)
   is "a changed object" 3 "$drover" copy "${to[@]}" --output json "$at/a/d.qcow2" t.raw
@@ -466,6 +466,61 @@ part_nfs() {
   same "nothing visible" "" "$(find "$work/nfs/export" -name 'x*')"
 }
 
-[ $# -gt 0 ] || set -- files hostile full stop nbd s3 http nfs
+ssh_spec() { # SOURCE-REACH TARGET-REACH
+  jq -nc --argjson s "$1" --argjson t "$2" '{version: 1, owner: "test/ns/name/uid", verify: "ReadBack",
+    source: {reach: $s}, target: {reach: $t}}'
+}
+
+part_ssh() {
+  cd "$work" || exit 1
+  make_disk d.raw
+  qemu-img convert -f raw -O qcow2 d.raw d.qcow2
+  ssh-keygen -q -t ed25519 -N '' -f host
+  ssh-keygen -q -t ed25519 -N '' -f key
+  mkdir -p /run/sshd
+  (. "$hosts/lib.sh"; free_port port; echo "$port" > port)
+  local port
+  port=$(< port)
+  /usr/sbin/sshd -f /dev/null -h "$work/host" -p "$port" -o ListenAddress=127.0.0.1 -o StrictModes=no \
+    -o UsePAM=no -o AuthorizedKeysFile="$work/key.pub" -o PidFile="$work/sshd.pid" -E "$work/sshd.log"
+  at_end "kill \$(cat '$work/sshd.pid')"
+  wait_for 10 test -s sshd.pid || miss "sshd" "$(cat sshd.log)"
+  jq -nc --rawfile k key '{source: {sshKey: $k}}' > from.secrets
+  jq -nc --rawfile k key '{target: {sshKey: $k}}' > to.secrets
+  local known there
+  known="[127.0.0.1]:$port $(cut -d' ' -f1,2 host.pub)"
+  there=$(jq -nc --arg k "$known" --argjson p "$port" --arg f "$work/d.qcow2" '{kind: "ssh", host: "127.0.0.1",
+    port: $p, user: "root", path: $f, format: "qcow2", knownHosts: ($k + "\n")}')
+
+  ssh_spec "$there" "{\"kind\":\"file\",\"path\":\"$work/s.raw\",\"format\":\"raw\",\"create\":true}" > from.json
+  is "from another host" 0 "$drover" copy --spec from.json --secrets from.secrets
+  is "the same bytes" 0 cmp d.raw s.raw
+  same "the key is in no output" "" "$(grep -l "$(sed -n 2p key)" .out .errors)"
+  qemu-img create -q -f qcow2 t.qcow2 "$(stat -c %s d.raw)"
+  ssh_spec "{\"kind\":\"file\",\"path\":\"$work/d.raw\",\"format\":\"raw\"}" \
+    "$(jq -c --arg f "$work/t.qcow2" '.path = $f' <<< "$there")" > to.json
+  is "to another host" 0 "$drover" copy --spec to.json --secrets to.secrets
+  is "the content there" 0 qemu-img compare -q -f raw -F qcow2 d.raw t.qcow2
+  ssh-keygen -q -t ed25519 -N '' -f other
+  jq -nc --rawfile k other '{source: {sshKey: $k}}' > wrong.secrets
+  is "another key" 3 "$drover" copy --spec from.json --secrets wrong.secrets
+  json "is refused" '.type == "error" and .kind == "AuthenticationFailed"'
+  jq --arg k "[127.0.0.1]:$port $(cut -d' ' -f1,2 other.pub)" '.source.reach.knownHosts = $k' from.json > changed.json
+  is "another host key" 3 "$drover" copy --spec changed.json --secrets from.secrets
+  json "is not trusted" '.type == "error" and .retryable == false'
+
+  jq '.bytesPerSecond = 2000000 | .target.reach.path += ".2"' from.json > slow.json
+  "$drover" copy --spec slow.json --secrets from.secrets < /dev/null > s.out 2> s.err &
+  local pid=$! start
+  wait_for 30 grep -q '"transferredBytes":[1-9]' s.out || miss "bytes move" "$(cat s.out s.err)"
+  start=$(now_ms)
+  kill -TERM $pid
+  wait $pid
+  same "within 2 s" yes "$([ $(($(now_ms) - start)) -lt 2000 ] && echo yes)"
+  absent "nothing stays here" s.raw.2 s.raw.2.*
+  wait_for 5 bash -c "! pgrep -f '[q]emu-nbd.*$work/'" && pass "nothing runs there" || miss "nothing runs there" "$(pgrep -af "$work")"
+}
+
+[ $# -gt 0 ] || set -- files hostile full stop nbd ssh s3 http nfs
 for part in "$@"; do "part_$part"; done
 finish

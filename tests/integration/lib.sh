@@ -17,6 +17,7 @@ work=$(mktemp -d /tmp/drover-test.XXXXXX)
 failed=0 passed=0
 undo=()
 
+export LSAN_OPTIONS=suppressions=$here/lsan.supp:print_suppressions=0
 unset AWS_PROFILE AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_REGION \
   AWS_DEFAULT_REGION AWS_ENDPOINT_URL AWS_ENDPOINT_URL_S3 AWS_SHARED_CREDENTIALS_FILE
 export DROVER_CACHE=${DROVER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/drover}

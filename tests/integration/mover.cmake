@@ -1,3 +1,3 @@
-foreach(part IN ITEMS files hostile full stop nbd s3 http nfs)
+foreach(part IN ITEMS files hostile full stop nbd ssh s3 http nfs)
   drover_script_test(copy-${part} integration copy.sh ${part})
 endforeach()

@@ -8,6 +8,9 @@
 //   storage_conformance STORE.json noranges            reading by ranges is refused clearly
 //   storage_conformance STORE.json leave               leaves unfinished uploads, as a crash would
 //   storage_conformance STORE.json clear               ... and removes them
+//   storage_conformance STORE.json restart COMMAND...  the server restarts between two parts: what
+//   it
+//                                                      may have lost must not be committed
 //
 // STORE.json: {"store":{...},"secrets":{"accessKeyId":..},"allowed":["CIDR"],"atomic":true}. atomic
 // false: the store has no way to hide an object before commit. Everything happens below the folder
@@ -26,6 +29,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/command.h"
 #include "base/str.h"
 #include "net/http.h"
 #include "storage/storage.h"
@@ -817,6 +821,35 @@ static int run_partial(bool leave)
   return 0;
 }
 
+// The command restarts the server while bytes that were not yet settled lie there.
+static int run_restart(const char *const *argv)
+{
+  struct err err = ERR_INIT;
+  struct object_writer *w = NULL;
+  struct part parts[64];
+  void *part_lane = NULL;
+  struct command c = {.argv = argv, .timeout_ms = 60000};
+  struct command_result done = {0};
+  if (open_store(&err) < 0 ||
+      storage_writer(store, FOLDER "/restarted", OWNER, true, NULL, &w, &err) < 0 ||
+      object_begin(w, IMAGE_BYTES, &err) < 0 || object_write_lane_open(w, &part_lane, &err) < 0 ||
+      lay_out(w, IMAGE_BYTES, parts) != 4 || write_part(w, part_lane, parts[0], true, &err) < 0 ||
+      command_check(&c, &done, &err) < 0)
+    return expect_error(-1, &err, "", "");
+  command_result_release(&done);
+  int refused = 0; // the broken connection is noticed by a part; the lane goes on after that
+  for (size_t i = 1; i < 4; i++)
+    while (write_part(w, part_lane, parts[i], true, &err) < 0 && ++refused < 3)
+      ;
+  object_write_lane_close(w, part_lane);
+  err = (struct err)ERR_INIT;
+  int failed = expect_error(object_commit(w, &err), &err, "Unreachable", "must be written again");
+  if (object_abort(w, &err) < 0)
+    failed = expect_error(-1, &err, "", "");
+  object_writer_free(w);
+  return failed;
+}
+
 int main(int argc, char **argv)
 {
   struct err err = ERR_INIT;
@@ -836,6 +869,8 @@ int main(int argc, char **argv)
     status = run_noranges();
   else if (str_eq(mode, "leave") || str_eq(mode, "clear"))
     status = run_partial(str_eq(mode, "leave"));
+  else if (str_eq(mode, "restart") && argc > 3)
+    status = run_restart((const char *const *)argv + 3);
   else if (str_eq(mode, "suite") && open_store(&err) == 0)
     status = run_suite();
   if (status == 2)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kube_live calls | watch | poll SECONDS | lease IDENTITY: parts of tests/integration/run-kube.
+// kube_live calls | watch | poll SECONDS | lease IDENTITY | store: parts of
+// tests/integration/run-kube.
 #include "kube_live.h"
 
 #include <string.h>
@@ -58,6 +59,8 @@ int main(int argc, char **argv)
     return live_poll(atoi(argv[2]));
   if (str_eq(part, "lease") && argc > 2)
     return live_lease(argv[2]);
-  fprintf(stderr, "usage: kube_live calls | watch | poll SECONDS | lease IDENTITY\n");
+  if (str_eq(part, "store"))
+    return live_store();
+  fprintf(stderr, "usage: kube_live calls | watch | poll SECONDS | lease IDENTITY | store\n");
   return 2;
 }

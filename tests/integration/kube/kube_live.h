@@ -46,4 +46,5 @@ struct json_object *live_thing(const char *name, int size);
 int live_calls(void);
 int live_watch(void);
 int live_poll(int seconds);
+int live_store(void);
 int live_lease(const char *identity);
