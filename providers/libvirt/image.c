@@ -215,8 +215,9 @@ static int must_be_there(struct host *h, const char *image, const char *path, st
   struct file_facts facts;
   if (host_stat(h, path, &facts, err) != 0)
     return -1;
-  return facts.exists ? 0
-                      : err_set(err, ERR_NOT_FOUND, "%s needs %s, which does not exist", image, path);
+  return facts.exists
+             ? 0
+             : err_set(err, ERR_NOT_FOUND, "%s needs %s, which does not exist", image, path);
 }
 
 // The definition of the VM tells the chain. That the image agrees in every step is seen when it is
