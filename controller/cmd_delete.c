@@ -111,7 +111,7 @@ static int finish(const struct arguments *a, const struct named *all, size_t cou
   return status;
 }
 
-static int delete (const struct arguments *a, const struct option_values *operands)
+static int delete_named(const struct arguments *a, const struct option_values *operands)
 {
   struct err err = ERR_INIT;
   struct named *all CLEANUP(cleanup_free_) = NULL;
