@@ -102,7 +102,6 @@ int err_prefix(struct err *err, const char *format, ...)
   va_start(args, format);
   vsnprintf(context, sizeof(context) - 2, format, args);
   va_end(args);
-<<<<<<< HEAD
   strcat(context, ": ");
   // The tail of a message that gets too long is what goes.
   size_t before = strlen(context);
@@ -110,12 +109,6 @@ int err_prefix(struct err *err, const char *format, ...)
   memmove(err->message + before, err->message, kept);
   memcpy(err->message, context, before);
   err->message[before + kept] = '\0';
-=======
-  memcpy(message, err->message, sizeof(message));
-  // Cutting the tail of a long message short is what is wanted here.
-  int room = (int)(sizeof(err->message) - strlen(context) - sizeof(": "));
-  snprintf(err->message, sizeof(err->message), "%s: %.*s", context, room, message);
->>>>>>> disk
   return -1;
 }
 

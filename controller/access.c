@@ -93,8 +93,7 @@ static int get_named(struct manager *m, enum object_kind kind, const char *from_
   }
   if (o->invalid)
     return err_set(err, ERR_INVALID, "%s %s/%s is not valid: %s", what, ns, ref->name, o->invalid);
-  if (o->meta.deletion_timestamp)
-    return err_set(err, ERR_NOT_FOUND, "%s %s/%s is being deleted", what, ns, ref->name);
+  // One that is being deleted waits for those who name it, and they need it to end and to clean up.
   *ret = TAKE(o);
   return 0;
 }

@@ -177,7 +177,11 @@ static int run(const struct arguments *a)
   struct manifests m CLEANUP(manifests_release) = {0};
   struct object_store *store CLEANUP(store_free_p) = NULL;
   struct following r CLEANUP(following_release) = {.stay = a->watch};
-  if (read_manifests(a, &m, &err) != 0 || state_open(&a->common, STORE_RUN, &store, &err) != 0)
+  if (read_manifests(a, &m, &err) != 0) {
+    command_failed("run", &err);
+    return EXIT_WRONG_USE; // also one that is not there, or over a limit
+  }
+  if (state_open(&a->common, STORE_RUN, &store, &err) != 0)
     return command_failed("run", &err);
   r.store = store;
   r.view = progress_view_new(stdout, mode_of(a));

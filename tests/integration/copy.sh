@@ -196,6 +196,7 @@ part_stop() {
   local pid start status
 
   for signal in TERM INT; do
+    rm -f s.out
     # `setsid`: a background job of a script ignores SIGINT.
     python3 -c 'import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])' \
       "$drover" copy --progress json --limit 10M pattern:4Gi "$work/s.qcow2" > s.out 2> s.err &
@@ -382,6 +383,7 @@ END
 
   local pid start
   for signal in TERM KILL; do
+    rm -f s.out
     "$drover" copy "${to[@]}" --progress json --limit 30M pattern:4Gi "$at/c/x.qcow2" > s.out 2> s.err &
     pid=$!
     wait_for 30 bash -c 'tail -n 1 s.out | jq -e ".transferredBytes > 30000000"' || miss "bytes move before SIG$signal" "$(cat s.out s.err)"
