@@ -401,7 +401,7 @@ static void test_only_the_owner_may_read(void **state)
     }
   }
   chmod(p->path, 0644);
-  struct object_store *s cleanup_store = open_store(p, STORE_RUN);
+  store_free(open_store(p, STORE_RUN));
   assert_int_equal(mode_of(p->path), 0600);
 }
 
@@ -437,9 +437,7 @@ static void test_foreign_and_newer_files(void **state)
   struct object_store *s = NULL;
   assert_int_equal(store_sqlite_open(p->path, STORE_READ, &s, &err), -1);
   assert_int_equal(err.kind, ERR_NOT_FOUND);
-  {
-    struct object_store *made cleanup_store = open_store(p, STORE_RUN);
-  }
+  store_free(open_store(p, STORE_RUN));
   cleanup_close int fd = open(p->path, O_RDWR);
   unsigned char version[4];
   assert_int_equal(pread(fd, version, 4, 60), 4); // user_version in the header of the file
