@@ -164,8 +164,8 @@ static void test_yaml_looks_as_kubectl_prints_it(void **state)
                                       "  f: {}\n"
                                       "  g: []\n"
                                       "t: \"2026-11-21T14:00:00Z\"\n"
-                                      "n: null\n"
-                                      "y: true\n"
+                                      "\"n\": null\n"
+                                      "\"y\": true\n"
                                       "x: 1.5\n");
 }
 
