@@ -12,12 +12,13 @@
 #include "base/cleanup.h"
 #include "base/str.h"
 
-#define ANCHORS_MAX 256
+#define ANCHORS_MAX  256
+#define NUMBER_BYTES 64 // longer plain scalars are text
 
 struct anchor {
   char *name;
   struct json_object *value; // a reference of ours
-  size_t values;             // how many values an alias to it stands for
+  size_t values, bytes;      // how many values and bytes of text an alias to it stands for
 };
 
 struct yaml_reader {
@@ -26,7 +27,7 @@ struct yaml_reader {
   bool is_json, ended;
   struct anchor anchors[ANCHORS_MAX];
   size_t anchor_count;
-  size_t values; // of this document so far
+  size_t values, bytes; // of this document so far
   int depth;
 };
 
@@ -60,11 +61,11 @@ static void event_delete(yaml_event_t *event)
 // ---- scalars --------------------------------------------------------------------------------
 
 static const struct {
-  const char *words[10];
+  const char *words[12];
   int value; // 1, 0, or -1 for null
 } plain_words[] = {
-    {{"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"}, 1},
-    {{"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"}, 0},
+    {{"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "Y"}, 1},
+    {{"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "N"}, 0},
     {{"", "~", "null", "Null", "NULL"}, -1},
 };
 
@@ -115,6 +116,27 @@ static bool plain_double(const char *text, double *ret)
   return *end == '\0' && isfinite(*ret);
 }
 
+// A number as Go's reader of YAML sees it: underscores do not count, and 1e3 is a whole number.
+static bool plain_number(const char *text, struct json_object **ret)
+{
+  char digits[NUMBER_BYTES];
+  size_t n = 0;
+  double number;
+  if (!*text || !strchr("0123456789+-.", *text) || strlen(text) >= sizeof(digits))
+    return false;
+  for (; *text; text++)
+    if (*text != '_')
+      digits[n++] = *text;
+  digits[n] = '\0';
+  if (plain_int(digits, ret))
+    return true;
+  if (!plain_double(digits, &number))
+    return false;
+  bool whole = floor(number) == number && fabs(number) < 0x1p53;
+  *ret = whole ? json_object_new_int64((int64_t)number) : json_object_new_double(number);
+  return true;
+}
+
 static bool is_infinite(const char *text)
 {
   if (*text == '-' || *text == '+')
@@ -142,17 +164,14 @@ static int read_scalar(const yaml_event_t *e, struct json_object **ret, struct e
 {
   const char *text = (const char *)e->data.scalar.value;
   const char *tag = (const char *)e->data.scalar.tag;
-  double number;
   if (strlen(text) != e->data.scalar.length)
     return fail_at(e, ERR_INVALID, err, "a NUL character");
   if (tag && !tag_is_known(tag))
     return fail_at(e, ERR_INVALID, err, "a tag that JSON has no value for");
   if (str_eq(tag, "tag:yaml.org,2002:str") || e->data.scalar.style != YAML_PLAIN_SCALAR_STYLE)
     *ret = string_of(e);
-  else if (plain_word(text, ret) || plain_int(text, ret))
+  else if (plain_word(text, ret) || plain_number(text, ret))
     return 0;
-  else if (plain_double(text, &number))
-    *ret = json_object_new_double(number);
   else if (is_infinite(text))
     return fail_at(e, ERR_INVALID, err, "infinity and NaN are not allowed");
   else
@@ -163,14 +182,14 @@ static int read_scalar(const yaml_event_t *e, struct json_object **ret, struct e
 // ---- anchors --------------------------------------------------------------------------------
 
 static int remember(struct yaml_reader *r, const yaml_event_t *e, const char *name,
-                    struct json_object *value, size_t values, struct err *err)
+                    struct json_object *value, const struct anchor *size, struct err *err)
 {
   if (!name)
     return 0;
   if (r->anchor_count == ANCHORS_MAX)
     return fail_at(e, ERR_LIMIT, err, "too many anchors");
   r->anchors[r->anchor_count++] =
-      (struct anchor){.name = str_dup(name), .value = json_object_get(value), .values = values};
+      (struct anchor){str_dup(name), json_object_get(value), size->values, size->bytes};
   return 0;
 }
 
@@ -183,10 +202,14 @@ static void forget_anchors(struct yaml_reader *r)
   }
 }
 
-static int count_values(struct yaml_reader *r, const yaml_event_t *e, size_t more, struct err *err)
+static int count(struct yaml_reader *r, const yaml_event_t *e, size_t values, size_t bytes,
+                 struct err *err)
 {
-  r->values += more;
-  return r->values > YAML_MAX_VALUES ? fail_at(e, ERR_LIMIT, err, "too many values") : 0;
+  r->values += values;
+  r->bytes += bytes;
+  if (r->values > YAML_MAX_VALUES)
+    return fail_at(e, ERR_LIMIT, err, "too many values");
+  return r->bytes > YAML_MAX_BYTES ? fail_at(e, ERR_LIMIT, err, "too much text") : 0;
 }
 
 static int read_alias(struct yaml_reader *r, const yaml_event_t *e, struct json_object **ret,
@@ -196,7 +219,7 @@ static int read_alias(struct yaml_reader *r, const yaml_event_t *e, struct json_
     struct anchor *a = &r->anchors[i];
     if (!str_eq(a->name, (const char *)e->data.alias.anchor))
       continue;
-    if (count_values(r, e, a->values, err) != 0)
+    if (count(r, e, a->values, a->bytes, err) != 0)
       return -1;
     // A copy: a shared part of a tree would be a trap for who changes it.
     *ret = NULL;
@@ -258,7 +281,7 @@ static int read_pair(struct yaml_reader *r, const yaml_event_t *key, struct json
                    key->start_mark.line + 1, name);
   yaml_event_t event CLEANUP(event_delete) = {0};
   struct json_object *value = NULL;
-  if (count_values(r, key, 1, err) != 0 || next_event(r, &event, err) != 0 ||
+  if (count(r, key, 1, key->data.scalar.length, err) != 0 || next_event(r, &event, err) != 0 ||
       read_node(r, &event, &value, err) != 0)
     return -1;
   if (is_merge)
@@ -316,15 +339,17 @@ static const char *anchor_of(const yaml_event_t *e)
 static int read_node(struct yaml_reader *r, yaml_event_t *e, struct json_object **ret,
                      struct err *err)
 {
-  size_t before = r->values;
-  if (count_values(r, e, 1, err) != 0)
+  struct anchor before = {.values = r->values, .bytes = r->bytes};
+  size_t bytes = e->type == YAML_SCALAR_EVENT ? e->data.scalar.length : 0;
+  if (count(r, e, 1, bytes, err) != 0)
     return -1;
   if (e->type == YAML_ALIAS_EVENT)
     return read_alias(r, e, ret, err);
   if ((e->type == YAML_SCALAR_EVENT ? read_scalar(e, ret, err) : read_collection(r, e, ret, err)) !=
       0)
     return -1;
-  if (remember(r, e, anchor_of(e), *ret, r->values - before, err) == 0)
+  struct anchor size = {.values = r->values - before.values, .bytes = r->bytes - before.bytes};
+  if (remember(r, e, anchor_of(e), *ret, &size, err) == 0)
     return 0;
   json_object_put(TAKE(*ret));
   return -1;
@@ -383,6 +408,7 @@ static int read_document(struct yaml_reader *r, struct json_object **ret, struct
   yaml_event_t end CLEANUP(event_delete) = {0};
   struct json_object *value CLEANUP(put_json) = NULL;
   r->values = 0;
+  r->bytes = 0;
   r->depth = 0;
   forget_anchors(r);
   if (next_event(r, &node, err) != 0 || read_node(r, &node, &value, err) != 0 ||

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // YAML (and JSON, which is tried first) into json-c trees, by libyaml. Scalars become what kubectl
-// makes of them (YAML 1.1 as sigs.k8s.io/yaml resolves it): yes/no/on/off are booleans, 0755 is
-// octal, dates stay strings; anchors, aliases and merge keys work. Several documents in one text
-// are read one by one.
+// makes of them (YAML 1.1 as sigs.k8s.io/yaml resolves it, measured with 1.34): yes/no/on/off/y/n
+// are booleans, 0755 is octal, 1_000 and 1e3 are whole numbers, dates stay strings; anchors,
+// aliases and merge keys work. Several documents in one text are read one by one.
 //
-// Safe with hostile input: nesting, size and the number of values are limited, aliases count as
-// often as they are used (no billion laughs), a key given twice and values that JSON does not have
+// Safe with hostile input: nesting, size, the number of values and the bytes of their text are
+// limited, aliases count as often as they are used (no billion laughs), a key given twice and
+// values that JSON does not have
 // (.inf, .nan, maps as keys) are errors. Messages begin with the line: "line 12: ...".
 //
 // A reader belongs to one thread; the text must outlive it.
@@ -16,7 +17,7 @@
 
 #include "base/err.h"
 
-#define YAML_MAX_BYTES  (16u << 20) // of a whole text
+#define YAML_MAX_BYTES  (16u << 20) // of a whole text, and of one document with aliases expanded
 #define YAML_MAX_DEPTH  64          // nested maps and lists
 #define YAML_MAX_VALUES 200000      // of one document, keys included, aliases expanded
 

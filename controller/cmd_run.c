@@ -193,8 +193,8 @@ static int run(const struct arguments *a)
   struct object_store *store CLEANUP(store_free_p) = NULL;
   struct following r CLEANUP(following_release) = {.stay = a->watch};
   if (read_manifests(a, &m, &err) != 0) {
-    int status = command_failed("run", &err);
-    return err.kind == ERR_NOT_FOUND ? EXIT_WRONG_USE : status;
+    command_failed("run", &err);
+    return EXIT_WRONG_USE; // also one that is not there, or over a limit
   }
   if (state_open(&a->common, STORE_RUN, &store, &err) != 0)
     return command_failed("run", &err);

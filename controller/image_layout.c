@@ -129,6 +129,27 @@ static int read_manifest(struct storage_lane *l, const char *key, struct image_m
   return table_decode_text(&image_manifest_table, text, "manifest", ret, err);
 }
 
+int image_object_holder(struct storage_lane *l, const char *key, const char *owner,
+                        enum image_holder *ret, struct err *err)
+{
+  cleanup_free char *manifest_key = str_printf("%s.manifest.json", key);
+  struct image_manifest manifest = {0};
+  struct storage_stat there;
+  struct err failed = ERR_INIT;
+  *ret = HELD_BY_NOBODY;
+  if (storage_stat(l, key, &there, &failed) != 0)
+    return failed.kind == ERR_NOT_FOUND ? 0 : err_set(err, failed.kind, "%s", failed.message);
+  bool found = read_manifest(l, manifest_key, &manifest, &failed) == 0;
+  if (!found && failed.kind != ERR_NOT_FOUND && err_retryable(failed.kind))
+    return err_set(err, failed.kind, "%s: %s", manifest_key, failed.message);
+  const char *mark = found && !str_empty(manifest.owner) ? manifest.owner : there.owner;
+  *ret = owner_same_object(mark, owner) ? HELD_BY_US
+         : str_empty(mark)              ? HELD_BY_OTHERS
+                                        : HELD_BY_DROVER;
+  table_release(&image_manifest_table, &manifest);
+  return 0;
+}
+
 static int remove_all(struct storage_lane *l, const char *key, const char *manifest_key,
                       struct err *err)
 {

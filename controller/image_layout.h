@@ -49,6 +49,11 @@ bool owner_same_object(const char *a, const char *b);
 // hash).
 bool owner_same_manifest(const char *a, const char *b);
 
+enum image_holder { HELD_BY_NOBODY, HELD_BY_US, HELD_BY_DROVER, HELD_BY_OTHERS };
+// Whose the object under that key is: nothing there (nobody), made for the object that the mark
+// `owner` names, for another one of drover's, or not by drover at all.
+int image_object_holder(struct storage_lane *l, const char *key, const char *owner,
+                        enum image_holder *ret, struct err *err);
 // Removes an object that `owner` made, whole or half: its parts, the object, its manifest and
 // chunks. A foreign one is left alone: ERR_EXISTS says so. Nothing there: 0.
 int image_object_remove(struct storage_lane *l, const char *key, const char *owner,

@@ -353,8 +353,10 @@ static int take_up(struct run *r, struct migration_disk_status *d, const struct 
   if (report.state == MOVER_NONE || report.err.kind == ERR_CANCELLED)
     return start_leg(r, d, phase->leg, phase->phase, err);
   release_source(r, d->name, phase->leg, NULL);
-  set_text(&d->message, report.err.message);
-  err_set(err, report.err.kind, "disk %s: %s", d->name, report.err.message);
+  cleanup_free char *prefix = str_printf("disk %s: ", d->name);
+  const char *bare = str_after(report.err.message, prefix); // movers name their disk, most times
+  set_text(&d->message, bare ? bare : report.err.message);
+  err_set(err, report.err.kind, "disk %s: %s", d->name, d->message);
   if (err)
     err->retry_after_ms = report.err.retry_after_ms;
   return -1;

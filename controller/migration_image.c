@@ -89,6 +89,7 @@ static int describe_bare(const struct run *r, struct vm *vm, struct err *err)
   const struct migration_source_image *s = r->spec->source.image;
   const struct migration_image_disk *disks = s->disks.items;
   const struct migration_target_vm *t = r->spec->target.vm;
+  table_defaults(&vm_json_table, vm);
   if (s->path)
     return add_bare(vm, s->path, DISK_FORMAT_ANY, err);
   for (size_t i = 0; i < s->disks.count; i++)
@@ -154,6 +155,44 @@ int describe_source_image(struct run *r, struct vm *ret, struct findings *f, str
 
 // ---- target ---------------------------------------------------------------------------------
 
+int check_store_space(const struct vm *vm, struct storage_lane *lane, const char *check,
+                      struct findings *f, struct err *err)
+{
+  int64_t free_bytes = -1, needed_bytes = 0;
+  char needed[32], there[32];
+  for (size_t i = 0; i < vm->disks.count; i++)
+    needed_bytes += vm_disk_at(vm, i)->allocated_bytes;
+  if (storage_free_bytes(lane, &free_bytes, err) != 0)
+    return -1;
+  if (free_bytes >= 0 && needed_bytes > free_bytes)
+    findings_add(f, check, FINDING_ERROR, "make room, or choose another store",
+                 "the disks need %s, the store has %s free",
+                 str_human_bytes((double)needed_bytes, needed),
+                 str_human_bytes((double)free_bytes, there));
+  return 0;
+}
+
+// What is about to be written must not be there yet, unless we may replace it.
+static int check_objects(struct run *r, const struct vm *vm, struct storage_lane *lane,
+                         struct findings *f, struct err *err)
+{
+  const struct migration_target_image *t = r->spec->target.image;
+  for (size_t i = 0; i < vm->disks.count; i++) {
+    const struct vm_disk *d = vm_disk_at(vm, i);
+    cleanup_free char *name = image_object_name(d, i, plan_object_format(r, d));
+    cleanup_free char *key = image_key(t->path, name);
+    enum image_holder holder;
+    if (image_object_holder(lane, key, r->owner, &holder, err) != 0)
+      return -1;
+    bool replaceable = holder == HELD_BY_DROVER && t->overwrite == OVERWRITE_OWNED;
+    if (holder > HELD_BY_US && !replaceable)
+      findings_add(f, "TargetPath", FINDING_ERROR, "choose another spec.target.image.path",
+                   "'%s' is there already%s", key,
+                   holder == HELD_BY_OTHERS ? " and was not made by drover" : "");
+  }
+  return 0;
+}
+
 static int check_place(struct run *r, struct storage_lane *lane, struct findings *f,
                        bool *ret_made_before, struct err *err)
 {
@@ -182,7 +221,8 @@ static int check_place(struct run *r, struct storage_lane *lane, struct findings
   return 0;
 }
 
-int check_target_image(struct run *r, struct findings *f, bool *ret_made_before, struct err *err)
+int check_target_image(struct run *r, const struct vm *vm, struct findings *f,
+                       bool *ret_made_before, struct err *err)
 {
   struct storage *store CLEANUP(storage_free_p) = NULL;
   struct storage_lane *lane CLEANUP(storage_lane_free_p) = NULL;
@@ -192,5 +232,9 @@ int check_target_image(struct run *r, struct findings *f, bool *ret_made_before,
   // A dry run writes nothing, not even a probe.
   if (storage_probe(lane, !r->spec->dry_run, r->owner, &failed) != 0)
     return finding_of(f, "TargetStore", "see the message", &failed, err);
-  return check_place(r, lane, f, ret_made_before, err);
+  size_t before = f->count;
+  if (check_store_space(vm, lane, "TargetSpace", f, err) != 0 ||
+      check_place(r, lane, f, ret_made_before, err) != 0)
+    return -1;
+  return *ret_made_before || f->count > before ? 0 : check_objects(r, vm, lane, f, err);
 }

@@ -74,7 +74,10 @@ int act_plan(struct run *r, struct err *err);
 // migration_preflight.c, migration_image.c
 int act_preflight(struct run *r, struct err *err);
 int describe_source_image(struct run *r, struct vm *ret, struct findings *f, struct err *err);
-int check_target_image(struct run *r, struct findings *f, bool *ret_made_before, struct err *err);
+int check_target_image(struct run *r, const struct vm *vm, struct findings *f,
+                       bool *ret_made_before, struct err *err);
+int check_store_space(const struct vm *vm, struct storage_lane *lane, const char *check,
+                      struct findings *f, struct err *err);
 
 // migration_disks.c
 struct disks_seen {

@@ -211,7 +211,7 @@ static int check_target_vm(struct run *r, const struct vm *vm, struct findings *
 
 // ---- a store on the way ---------------------------------------------------------------------
 
-static int check_via(struct run *r, struct findings *f, struct err *err)
+static int check_via(struct run *r, const struct vm *vm, struct findings *f, struct err *err)
 {
   struct storage *store;
   struct storage_lane *lane;
@@ -222,6 +222,8 @@ static int check_via(struct run *r, struct findings *f, struct err *err)
     return as_finding(f, "ViaStore", "see the message", &failed, err);
   // A dry run writes nothing, not even a probe.
   int bad = storage_probe(lane, !r->spec->dry_run, r->owner, &failed);
+  if (!bad)
+    bad = check_store_space(vm, lane, "ViaSpace", f, &failed);
   storage_lane_free(lane);
   storage_free(store);
   if (bad)
@@ -332,10 +334,10 @@ static int check_all(struct run *r, struct vm *vm, struct findings *f, bool *ret
     findings_add(f, "SourceDisks", FINDING_ERROR, "there is nothing to move",
                  "the source has no disk");
   say_what_stays(vm, f);
-  if (check_via(r, f, err) != 0)
+  if (check_via(r, vm, f, err) != 0)
     return -1;
   return r->spec->target.vm ? check_target_vm(r, vm, f, ret_made_before, err)
-                            : check_target_image(r, f, ret_made_before, err);
+                            : check_target_image(r, vm, f, ret_made_before, err);
 }
 
 int act_preflight(struct run *r, struct err *err)

@@ -10,8 +10,9 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/limits.h"
 #include "base/str.h"
-#include "crds/manifest_internal.h"
+#include "base/yaml.h"
 #include "crds/object.h"
 
 void manifests_release(struct manifests *m)
@@ -25,70 +26,23 @@ void manifests_release(struct manifests *m)
   *m = (struct manifests){0};
 }
 
-int manifests_add(struct manifests *m, struct json_object *json, const char *file, size_t line,
-                  struct err *err)
+// Takes json over, also when it fails.
+static int add(struct manifests *m, struct json_object *json, const char *file, int line,
+               struct err *err)
 {
   char *name = strdup(file);
   struct manifest *items = reallocarray(m->items, m->count + 1, sizeof(*items));
   if (items)
     m->items = items;
   if (name && items && m->count < MANIFEST_COUNT_MAX) {
-    items[m->count++] = (struct manifest){json, name, line};
+    items[m->count++] = (struct manifest){json, name, (size_t)line};
     return 0;
   }
   json_object_put(json);
   free(name);
   if (m->count >= MANIFEST_COUNT_MAX)
-    return err_set(err, ERR_LIMIT, "%s:%zu: more than %d objects", file, line, MANIFEST_COUNT_MAX);
+    return err_set(err, ERR_LIMIT, "%s:%d: more than %d objects", file, line, MANIFEST_COUNT_MAX);
   return err_set(err, ERR_NO_MEMORY, "out of memory while reading %s", file);
-}
-
-// ---- JSON -----------------------------------------------------------------------------------
-
-static size_t line_at(const char *text, size_t offset)
-{
-  size_t line = 1;
-  for (size_t i = 0; i < offset; i++)
-    line += text[i] == '\n';
-  return line;
-}
-
-static size_t skip_space(const char *text, size_t length, size_t at)
-{
-  while (at < length && strchr(" \t\r\n", text[at]) && text[at])
-    at++;
-  return at;
-}
-
-static int parse_values(struct json_tokener *tokener, const char *text, size_t length,
-                        const char *name, struct manifests *ret, struct err *err)
-{
-  for (size_t at = skip_space(text, length, 0); at < length; at = skip_space(text, length, at)) {
-    json_tokener_reset(tokener);
-    struct json_object *json = json_tokener_parse_ex(tokener, text + at, (int)(length - at));
-    enum json_tokener_error fault = json_tokener_get_error(tokener);
-    if (fault != json_tokener_success)
-      return err_set(err, ERR_INVALID, "%s:%zu: not JSON: %s", name,
-                     line_at(text, at + json_tokener_get_parse_end(tokener)),
-                     fault == json_tokener_continue ? "ends too early"
-                                                    : json_tokener_error_desc(fault));
-    if (json && manifests_add(ret, json, name, line_at(text, at), err))
-      return -1;
-    at += json_tokener_get_parse_end(tokener);
-  }
-  return 0;
-}
-
-int manifests_parse_json(const char *text, size_t length, const char *name, struct manifests *ret,
-                         struct err *err)
-{
-  struct json_tokener *tokener = json_tokener_new_ex(MANIFEST_DEPTH_MAX);
-  if (!tokener)
-    return err_set(err, ERR_NO_MEMORY, "out of memory");
-  json_tokener_set_flags(tokener, JSON_TOKENER_VALIDATE_UTF8 | JSON_TOKENER_ALLOW_TRAILING_CHARS);
-  int result = parse_values(tokener, text, length, name, ret, err);
-  json_tokener_free(tokener);
-  return result;
 }
 
 // ---- kinds ----------------------------------------------------------------------------------
@@ -224,7 +178,7 @@ static int read_all(int fd, const char *path, struct buf *b, struct err *err)
     buf_add(b, chunk, (size_t)n);
     if (!buf_ok(b))
       return err_set(err, ERR_LIMIT, "%s: over the limit of %u bytes for a manifest", path,
-                     MANIFEST_FILE_BYTES);
+                     YAML_MAX_BYTES);
   }
 }
 
@@ -236,54 +190,66 @@ static const char *name_of(struct json_object *json)
   return name ? name : "";
 }
 
-static int take(struct manifests *ret, struct json_object *json, const char *file, size_t line,
+static int take(struct manifests *ret, struct json_object *json, const char *file, int line,
                 struct err *err);
 
-static int take_items(struct manifests *ret, struct json_object *list, const char *file,
-                      size_t line, struct err *err)
+static int take_items(struct manifests *ret, struct json_object *list, const char *file, int line,
+                      struct err *err)
 {
   struct json_object *items = NULL;
   json_object_object_get_ex(list, "items", &items);
   if (!json_object_is_type(items, json_type_array))
-    return err_set(err, ERR_INVALID, "%s:%zu: items: must be a list", file, line);
+    return err_set(err, ERR_INVALID, "%s:%d: items: must be a list", file, line);
   for (size_t i = 0; i < json_object_array_length(items); i++) {
     struct json_object *item = json_object_array_get_idx(items, i);
     if (is_core(item, "List"))
-      return err_set(err, ERR_INVALID, "%s:%zu: a List must not hold a List", file, line);
+      return err_set(err, ERR_INVALID, "%s:%d: a List must not hold a List", file, line);
     if (take(ret, item, file, line, err))
       return -1;
   }
   return 0;
 }
 
-static int take(struct manifests *ret, struct json_object *json, const char *file, size_t line,
+static int take(struct manifests *ret, struct json_object *json, const char *file, int line,
                 struct err *err)
 {
   bool ignore;
   if (is_core(json, "List"))
     return take_items(ret, json, file, line, err);
   if (manifest_check(json, &ignore, err))
-    return err_prefix(err, "%s:%zu", file, line);
+    return err_prefix(err, "%s:%d", file, line);
   if (!ignore)
-    return manifests_add(ret, json_object_get(json), file, line, err);
-  cleanup_free char *note = str_printf("%s:%zu: Namespace %s is left out: there are none here",
-                                       file, line, name_of(json));
+    return add(ret, json_object_get(json), file, line, err);
+  cleanup_free char *note =
+      str_printf("%s:%d: Namespace %s is left out: there are none here", file, line, name_of(json));
   return note && strings_add(&ret->notes, note) == 0 ? 0
                                                      : err_set(err, ERR_NO_MEMORY, "out of memory");
 }
 
-static int read_text(const struct buf *text, const char *path, struct manifests *ret,
-                     struct err *err)
+static int take_document(struct manifests *ret, struct json_object *json, const char *file,
+                         int line, struct err *err)
 {
-  struct manifests documents CLEANUP(manifests_release) = {0};
-  bool json = str_ends(path, ".json");
-  if ((json ? manifests_parse_json : manifests_parse_yaml)(buf_str(text), text->length, path,
-                                                           &documents, err))
-    return -1;
-  for (size_t i = 0; i < documents.count; i++)
-    if (take(ret, documents.items[i].json, path, documents.items[i].line, err))
+  size_t length;
+  json_object_to_json_string_length(json, JSON_C_TO_STRING_PLAIN, &length);
+  if (length > LIMIT_MANIFEST_BYTES && !is_core(json, "List"))
+    return err_set(err, ERR_LIMIT, "%s:%d: an object of %zu bytes is over the limit of %u", file,
+                   line, length, LIMIT_MANIFEST_BYTES);
+  return take(ret, json, file, line, err);
+}
+
+static int read_documents(struct yaml_reader *reader, const char *file, struct manifests *ret,
+                          struct err *err)
+{
+  struct json_object *json = NULL;
+  int line;
+  int more;
+  while ((more = yaml_next(reader, &json, &line, err)) == 1) {
+    int result = json ? take_document(ret, json, file, line, err) : 0;
+    json_object_put(json);
+    if (result)
       return -1;
-  return 0;
+  }
+  return more < 0 ? err_prefix(err, "%s", file) : 0;
 }
 
 static int read_file(const char *path, struct manifests *ret, struct err *err)
@@ -293,8 +259,15 @@ static int read_file(const char *path, struct manifests *ret, struct err *err)
   cleanup_close int fd = standard ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0)
     return err_errno(err, errno, "open %s", name);
-  struct buf text CLEANUP(buf_release) = BUF_INIT(MANIFEST_FILE_BYTES);
-  return read_all(fd, name, &text, err) ? -1 : read_text(&text, name, ret, err);
+  struct buf text CLEANUP(buf_release) = BUF_INIT(YAML_MAX_BYTES);
+  if (read_all(fd, name, &text, err))
+    return -1;
+  struct yaml_reader *reader = yaml_open(buf_str(&text), text.length, err);
+  if (!reader)
+    return err_prefix(err, "%s", name);
+  int result = read_documents(reader, name, ret, err);
+  yaml_close(reader);
+  return result;
 }
 
 static int is_manifest(const struct dirent *entry)

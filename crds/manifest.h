@@ -3,9 +3,7 @@
 // `drover run -f`. What comes out are JSON objects of the kinds that drover knows, each already
 // checked against its table, and where each stood, for messages.
 //
-// YAML is read as Kubernetes reads it: `yes` and `on` are true, 010 is 8, dates are text. Anchors,
-// aliases and merge keys work within bounds, so that a file of a few lines cannot become gigabytes.
-// A key that stands twice is an error.
+// YAML is read by base/yaml.h, as Kubernetes reads it and within its limits.
 //
 // Kinds: those of drover, Secret and ConfigMap of v1, List of v1 (its items). A Namespace is left
 // out, with a note. Anything else is an error.
@@ -18,15 +16,12 @@
 #include "base/err.h"
 #include "base/field.h"
 
-#define MANIFEST_FILE_BYTES (16u << 20) // one file
-#define MANIFEST_COUNT_MAX  10000       // objects in all files of one call
-#define MANIFEST_DEPTH_MAX  64          // of nested lists and maps
-#define MANIFEST_NODES_MAX  100000      // of one document, each use of an alias counted
+#define MANIFEST_COUNT_MAX 10000 // objects in all files of one call
 
 struct manifest {
   struct json_object *json;
   char *file;
-  size_t line; // of the document's first line, from 1
+  size_t line; // that the document begins on, from 1
 };
 
 struct manifests {
@@ -41,11 +36,5 @@ struct manifests {
 int manifests_read(const char *path, struct manifests *ret, struct err *err);
 void manifests_release(struct manifests *m);
 
-// Documents of YAML text as they stand, of any kind or none. name is what messages begin with.
-int manifests_parse_yaml(const char *text, size_t length, const char *name, struct manifests *ret,
-                         struct err *err);
-// The same for JSON text: any number of values, one after the other.
-int manifests_parse_json(const char *text, size_t length, const char *name, struct manifests *ret,
-                         struct err *err);
 // Is this an object that drover can take? See above. *ret_ignore: fine, but to be left out.
 int manifest_check(struct json_object *json, bool *ret_ignore, struct err *err);

@@ -248,7 +248,7 @@ static const struct field target_image_fields[] = {
      .fallback = "\"qcow2\"", .help = "Format of the disks."},
     {"overwrite", FIELD_ENUM, AT(migration_target_image, overwrite), .names = overwrite_names,
      .fallback = "\"Never\"",
-     .help = "Never: the folder must be empty; Owned: what drover put there may be replaced."},
+     .help = "Never: nothing is replaced; Owned: what drover put there may be."},
 };
 static const struct table target_image_table =
     TABLE_WITH_RULES(struct migration_target_image, target_image_fields, target_image_rules);

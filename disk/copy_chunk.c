@@ -133,10 +133,25 @@ static void gather(const uint8_t *chunk, uint64_t blocks, uint64_t length, uint8
 {
   for (uint64_t left = blocks; left && length; left &= left - 1) {
     uint64_t n = length < BLOCK_BYTES ? length : BLOCK_BYTES;
-    memmove(into, chunk + (size_t)__builtin_ctzll(left) * BLOCK_BYTES, n);
+    const uint8_t *from = chunk + (size_t)__builtin_ctzll(left) * BLOCK_BYTES;
+    if (from != into)
+      memmove(into, from, n);
     into += n;
     length -= n;
   }
+}
+
+uint64_t chunk_pack(uint8_t *chunk, const struct piece *p, uint64_t mask)
+{
+  if (p->blocks == UINT64_MAX)
+    return mask;
+  gather(chunk, p->blocks, p->length, chunk);
+  uint64_t packed = 0;
+  int n = 0;
+  for (uint64_t left = p->blocks; left; left &= left - 1, n++)
+    if (mask >> __builtin_ctzll(left) & 1)
+      packed |= 1ull << n;
+  return packed;
 }
 
 int piece_load(struct lane *l, const struct piece *p, uint8_t *into, uint64_t *ret_data_bytes,

@@ -60,6 +60,9 @@ int chunk_read(struct lane *l, uint64_t chunk, uint8_t *into, uint64_t *ret_nonz
 // Stored bytes of a piece into `into` (room for COPY_CHUNK_BYTES), which may be the lane's chunk.
 int piece_load(struct lane *l, const struct piece *p, uint8_t *into, uint64_t *ret_data_bytes,
                struct err *err);
+// Moves the stored blocks of a chunk to its start, one after the other, as the piece has them.
+// mask: bits by guest block; returned by stored block.
+uint64_t chunk_pack(uint8_t *chunk, const struct piece *p, uint64_t mask);
 void copy_moved(struct copy *c, uint64_t data_bytes);
 
 // The next chunk with data at or after *from (guest offset), which moves behind it. False: no more.

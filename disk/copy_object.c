@@ -54,60 +54,42 @@ static int write_run(struct lane *l, const uint8_t *from, uint64_t length, uint6
   return 0;
 }
 
-// Where the piece keeps block n of the chunk, in the stored object.
-static uint64_t block_offset(const struct piece *p, int n)
-{
-  uint64_t before = p->blocks & ((1ull << n) - 1);
-  return p->offset + (uint64_t)__builtin_popcountll(before) * BLOCK_BYTES;
-}
-
-static int write_blocks(struct lane *l, const struct piece *p, uint64_t blocks, struct err *err)
+// The chunk holds the stored blocks one after the other (chunk_pack). Runs of those with anything
+// but zeros are written; the others stay holes.
+static int write_blocks(struct lane *l, const struct piece *p, uint64_t wanted, struct err *err)
 {
   for (int n = 0; n < BLOCKS_PER_CHUNK;) {
-    if (!(blocks >> n & 1)) {
+    if (!(wanted >> n & 1)) {
       n++;
       continue;
     }
-    int first = n;
-    while (n < BLOCKS_PER_CHUNK && blocks >> n & 1)
+    uint64_t at = (uint64_t)n * BLOCK_BYTES;
+    while (n < BLOCKS_PER_CHUNK && wanted >> n & 1)
       n++;
-    uint64_t offset = block_offset(p, first);
-    uint64_t length = (uint64_t)(n - first) * BLOCK_BYTES;
-    uint64_t left = p->offset + p->length - offset;
-    const uint8_t *from = l->chunk + (size_t)first * BLOCK_BYTES;
-    if (write_run(l, from, length < left ? length : left, offset, err) != 0)
+    uint64_t end = (uint64_t)n * BLOCK_BYTES < p->length ? (uint64_t)n * BLOCK_BYTES : p->length;
+    if (write_run(l, l->chunk + at, end - at, p->offset + at, err) != 0)
       return -1;
   }
   return 0;
 }
 
-static int hash_blocks(struct lane *l, const struct direct_item *item, struct err *err)
+static int hash_item(struct lane *l, const struct direct_item *item, struct err *err)
 {
   struct sha_turn *sha = l->copy->sha;
-  const struct piece *p = &item->piece;
+  if (!sha)
+    return 0;
   if (sha_turn_wait(sha, item->sequence, err) != 0)
     return -1;
-  uint64_t offset = p->offset;
-  uint64_t end = p->offset + p->length;
-  for (uint64_t left = p->blocks; left && offset < end; left &= left - 1) {
-    uint64_t n = end - offset < BLOCK_BYTES ? end - offset : BLOCK_BYTES;
-    sha_turn_add(sha, offset, l->chunk + (size_t)__builtin_ctzll(left) * BLOCK_BYTES, n);
-    offset += n;
-  }
+  sha_turn_add(sha, item->piece.offset, l->chunk, item->piece.length);
   sha_turn_pass(sha);
   return 0;
 }
 
 static int direct_metadata(struct lane *l, const struct direct_item *item, struct err *err)
 {
-  struct copy *c = l->copy;
-  layout_metadata(c->layout, &item->piece, l->chunk);
-  if (c->sha) {
-    if (sha_turn_wait(c->sha, item->sequence, err) != 0)
-      return -1;
-    sha_turn_add(c->sha, item->piece.offset, l->chunk, item->piece.length);
-    sha_turn_pass(c->sha);
-  }
+  layout_metadata(l->copy->layout, &item->piece, l->chunk);
+  if (hash_item(l, item, err) != 0)
+    return -1;
   return write_run(l, l->chunk, item->piece.length, item->piece.offset, err);
 }
 
@@ -118,9 +100,8 @@ static int direct_data(struct lane *l, const struct direct_item *item, struct er
   uint64_t nonzero, data_bytes;
   if (chunk_read(l, p->chunk, l->chunk, &nonzero, &data_bytes, err) != 0)
     return -1;
-  if (c->sha && hash_blocks(l, item, err) != 0)
-    return -1;
-  if (write_blocks(l, p, c->sparse ? p->blocks & nonzero : p->blocks, err) != 0)
+  uint64_t wanted = chunk_pack(l->chunk, p, c->sparse ? nonzero : UINT64_MAX);
+  if (hash_item(l, item, err) != 0 || write_blocks(l, p, wanted, err) != 0)
     return -1;
   copy_moved(c, data_bytes);
   return 0;

@@ -2,6 +2,7 @@
 // Whole reads and writes on descriptors of files and block devices. `name` is for messages.
 #pragma once
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,16 @@ int fd_write_all(int fd, const void *from, size_t length, uint64_t offset, const
 // source; may be NULL.
 int fd_disk_size(int fd, const char *name, uint64_t *ret_bytes, char identity[160],
                  struct err *err);
+// Writing past the page cache, where the file system can: half the CPU, and nothing is left for
+// fsync to do. Only whole pages go that way; everything else, and everything on other file systems,
+// is written as usual.
+struct fd_direct {
+  _Atomic int fd; // -1 = not here
+};
+void fd_direct_open(struct fd_direct *d, const char *path);
+void fd_direct_close(struct fd_direct *d);
+int fd_direct_write(struct fd_direct *d, int fd, const void *from, size_t length, uint64_t offset,
+                    const char *name, struct err *err);
 int fd_sync_folder_of(const char *path, struct err *err);
 // The descriptor of object_reader_file(), still owned by it; -1 for other readers.
 int object_reader_file_fd(const struct object_reader *r);

@@ -24,6 +24,7 @@ struct file_target {
   struct target target;
   char *path;
   int fd;
+  struct fd_direct direct;
   bool device;
 };
 
@@ -55,7 +56,7 @@ static int file_write(struct target *target, void *lane, const void *from, size_
 {
   (void)lane;
   struct file_target *t = (struct file_target *)target;
-  return fd_write_all(t->fd, from, length, offset, t->path, err);
+  return fd_direct_write(&t->direct, t->fd, from, length, offset, t->path, err);
 }
 
 static int write_zeros(struct file_target *t, uint64_t length, uint64_t offset, struct err *err)
@@ -97,6 +98,7 @@ static void file_free(struct target *target)
   struct file_target *t = (struct file_target *)target;
   if (t->fd >= 0)
     close(t->fd);
+  fd_direct_close(&t->direct);
   free(t->path);
   free(t);
 }
@@ -157,7 +159,10 @@ static int file_setup(struct file_target *t, struct err *err)
     return err_errno(err, errno, "open %s", t->path);
   if (fd_disk_size(t->fd, t->path, &t->target.size_bytes, NULL, err) != 0)
     return -1;
-  return image_lock(t->fd, t->path, true, err);
+  if (image_lock(t->fd, t->path, true, err) != 0)
+    return -1;
+  fd_direct_open(&t->direct, t->path);
+  return 0;
 }
 
 int target_open_file(const char *path, struct target **ret, struct err *err)
@@ -167,6 +172,7 @@ int target_open_file(const char *path, struct target **ret, struct err *err)
     return err_set(err, ERR_NO_MEMORY, "no memory");
   t->target.ops = &file_ops;
   t->fd = -1;
+  atomic_init(&t->direct.fd, -1);
   t->path = str_dup(path);
   if (!t->path || file_setup(t, err) != 0) {
     file_free(&t->target);

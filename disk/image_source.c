@@ -115,7 +115,8 @@ static int check_end(const struct mapping *m, const struct qemu_extent *e, struc
     slack = SECTOR;
   else if (c->cluster_bytes[m->depth])
     slack = c->cluster_bytes[m->depth];
-  if (e->offset <= UINT64_MAX - e->length && e->offset + e->length < size + slack)
+  // The last cluster must at least begin in the file.
+  if (e->offset <= UINT64_MAX - e->length && (e->offset + e->length - 1) / slack * slack < size)
     return 0;
   return err_set(err, ERR_CORRUPT,
                  "the image is truncated: it has %" PRIu64 " bytes, but keeps data at %" PRIu64,

@@ -63,6 +63,41 @@ int fd_write_all(int fd, const void *from, size_t length, uint64_t offset, const
   return 0;
 }
 
+// ---- direct ---------------------------------------------------------------------------------
+
+#define PAGE_BYTES 4096u
+
+void fd_direct_open(struct fd_direct *d, const char *path)
+{
+  atomic_store(&d->fd, open(path, O_WRONLY | O_DIRECT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+}
+
+void fd_direct_close(struct fd_direct *d)
+{
+  int fd = atomic_exchange(&d->fd, -1);
+  if (fd >= 0)
+    close(fd);
+}
+
+int fd_direct_write(struct fd_direct *d, int fd, const void *from, size_t length, uint64_t offset,
+                    const char *name, struct err *err)
+{
+  int direct = atomic_load(&d->fd);
+  const char *at = from;
+  bool whole_pages = ((uintptr_t)from | offset) % PAGE_BYTES == 0;
+  while (direct >= 0 && whole_pages && length >= PAGE_BYTES) {
+    ssize_t n = pwrite(direct, at, length / PAGE_BYTES * PAGE_BYTES, (off_t)offset);
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n <= 0 || n % PAGE_BYTES)
+      break; // what is wrong shows below, if it is not O_DIRECT itself
+    at += n;
+    offset += (uint64_t)n;
+    length -= (size_t)n;
+  }
+  return fd_write_all(fd, at, length, offset, name, err);
+}
+
 int fd_disk_size(int fd, const char *name, uint64_t *ret_bytes, char identity[160], struct err *err)
 {
   struct stat st;
@@ -186,6 +221,7 @@ struct file_writer {
   char *path, *part_path;
   bool overwrite;
   int fd; // -1 before begin
+  struct fd_direct direct;
 };
 
 // What a dead process of the same owner left is removed; a live one holds the lock.
@@ -224,6 +260,7 @@ static int writer_begin(struct object_writer *w, uint64_t size_bytes, struct err
     return -1;
   if (ftruncate(f->fd, (off_t)size_bytes) != 0)
     return err_errno(err, errno, "set the length of %s", f->part_path);
+  fd_direct_open(&f->direct, f->part_path);
   return 0;
 }
 
@@ -250,7 +287,8 @@ static int writer_write_part(struct object_writer *w, void *lane, uint32_t numbe
   (void)lane, (void)number;
   struct file_writer *f = (struct file_writer *)w;
   if (body->bytes)
-    return fd_write_all(f->fd, body->bytes, (size_t)body->length, offset, f->part_path, err);
+    return fd_direct_write(&f->direct, f->fd, body->bytes, (size_t)body->length, offset,
+                           f->part_path, err);
   return copy_body(f, offset, body, err);
 }
 
@@ -309,6 +347,7 @@ static void writer_free(struct object_writer *w)
   struct file_writer *f = (struct file_writer *)w;
   if (f->fd >= 0)
     close(f->fd);
+  fd_direct_close(&f->direct);
   free(f->path);
   free(f->part_path);
   free(f);
@@ -329,6 +368,7 @@ int object_writer_file(const char *path, const char *owner, bool overwrite,
     return err_set(err, ERR_NO_MEMORY, "no memory");
   f->writer = (struct object_writer){.ops = &writer_ops, .holes = true};
   f->fd = -1;
+  atomic_init(&f->direct.fd, -1);
   f->overwrite = overwrite;
   f->path = str_dup(path);
   f->part_path = object_part_path(path, owner);

@@ -6,6 +6,8 @@
 #include "base/cleanup.h"
 #include "base/str.h"
 
+#define SESSION_BUFFER_BYTES (16u << 10) // objects are small, and every worker has a session
+
 struct pooled {
   struct pooled *next;
   struct http_session *http;
@@ -71,6 +73,7 @@ static struct transport *transport_new(const struct kube *k, const struct identi
               .client_cert_pem = i->cert_pem,
               .client_key_pem = i->cert_pem ? &i->key_pem : NULL},
       .user_agent = k->user_agent,
+      .buffer_bytes = SESSION_BUFFER_BYTES,
       .connect_to = k->connect_to,
       .proxy = k->config.proxy_url,
   };

@@ -34,6 +34,7 @@ struct http_client *http_client_new(const struct http_settings *s, struct err *e
     return err_set(err, ERR_NO_MEMORY, "no memory for an HTTP client"), NULL;
   c->connect_timeout_ms = s->connect_timeout_ms ? s->connect_timeout_ms : HTTP_CONNECT_TIMEOUT_MS;
   c->idle_timeout_ms = s->idle_timeout_ms ? s->idle_timeout_ms : HTTP_IDLE_TIMEOUT_MS;
+  c->buffer_bytes = s->buffer_bytes ? s->buffer_bytes : HTTP_TRANSFER_CHUNK;
   c->allowed = s->allowed;
   c->user_agent = str_dup(s->user_agent ? s->user_agent : "drover/" DROVER_VERSION);
   if (!c->user_agent)

@@ -36,6 +36,7 @@ struct http_settings {
   const char *connect_to;               // "host:port" to connect to instead of the URL's own (whose
                                         // host is then the name in the certificate); NULL = none
   const char *proxy;                    // "http://host:port"; NULL = none
+  size_t buffer_bytes;                  // curl's, one each way and session; 0 = 256 KiB, for bulk
   const struct address_filter *allowed; // NULL = all; must outlive the client
 };
 

@@ -39,6 +39,7 @@ struct http_client {
   bool pinned;
   unsigned char fingerprint[HTTP_FINGERPRINT_BYTES];
   int64_t connect_timeout_ms, idle_timeout_ms;
+  size_t buffer_bytes;
   const struct address_filter *allowed;
 };
 

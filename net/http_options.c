@@ -40,8 +40,8 @@ static int connection_options(CURL *easy, const struct http_client *c, struct ht
   SET(easy, CURLOPT_TCP_KEEPINTVL, 15L);
   // After a call that never connected curl keeps its old buffer and refuses these two: then the
   // next call is slower, and that is all.
-  curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, HTTP_TRANSFER_CHUNK);
-  curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, HTTP_TRANSFER_CHUNK);
+  curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)c->buffer_bytes);
+  curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)c->buffer_bytes);
   return failed;
 }
 

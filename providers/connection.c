@@ -10,6 +10,7 @@
 // One thread with one handle. The provider's mutex guards it.
 struct connection {
   struct provider *provider;
+  pthread_t thread;
   pthread_cond_t wake;
   struct job *first, **last; // waiting, in order
   bool ending;               // finish the queue, then end
@@ -150,13 +151,11 @@ static int connection_start(struct provider *p, struct connection *c)
   sigset_t all, before; // signals are the loop's business
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  pthread_t thread;
-  int failed = pthread_create(&thread, NULL, connection_main, c);
+  int failed = pthread_create(&c->thread, NULL, connection_main, c);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   if (failed)
     return -1;
-  pthread_setname_np(thread, "provider");
-  pthread_detach(thread); // whether it ever comes back is not known
+  pthread_setname_np(c->thread, "provider");
   p->references++;
   p->live++;
   p->current = c;
@@ -216,6 +215,7 @@ static void unqueue(struct connection *c, const struct job *job)
 static void abandon(struct provider *p, struct connection *c)
 {
   c->abandoned = true;
+  pthread_detach(c->thread);
   p->current = NULL;
   p->live--;
   p->wedged++;
@@ -271,17 +271,28 @@ int connection_run(struct provider *p, struct job *job, struct err *err)
   return job->result;
 }
 
-// Closing can hang as well: then the thread is left behind.
-void connection_end(struct provider *p)
+static bool end_current(struct provider *p, pthread_t *ret_thread)
 {
   LOCK_FOR_SCOPE(&p->mutex);
   struct connection *c = p->current;
   p->current = NULL;
   if (!c)
-    return;
+    return false;
+  *ret_thread = c->thread;
   c->ending = true;
   pthread_cond_signal(&c->wake);
   int64_t limit_ms = clock_ms() + p->config.deadline_ms;
   while (p->live > 0 && clock_ms() < limit_ms)
     wait_until(p, &p->ended, limit_ms);
+  if (p->live == 0)
+    return true;
+  pthread_detach(*ret_thread); // closing can hang as well: then the thread is left behind
+  return false;
+}
+
+void connection_end(struct provider *p)
+{
+  pthread_t thread;
+  if (end_current(p, &thread))
+    pthread_join(thread, NULL);
 }

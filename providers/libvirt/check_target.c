@@ -85,6 +85,7 @@ static void check_place(struct host *h, const struct vm_target *t, size_t first,
                  "the storage pool '%s' is not active", p.name);
     return;
   }
+  place_measure(h, &p);
   struct need need = {0};
   for (size_t i = first; i < t->vm.disks.count; i++)
     if (str_eq(place_name(h, t, i), storage))

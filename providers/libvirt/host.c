@@ -50,6 +50,14 @@ static void start_events(void)
 
 // ---- opening -----------------------------------------------------------------------------------
 
+// In the endpoint, in the secret, or as for the data path; NULL: root.
+static const char *endpoint_user(const struct host *h)
+{
+  if (h->endpoint.user)
+    return h->endpoint.user;
+  return str_empty(h->config->username) ? h->config->ssh_user : h->config->username;
+}
+
 static int set_up_data(struct host *h, const struct address_filter *allowed, struct err *err)
 {
   const struct provider_config *c = h->config;
@@ -62,12 +70,13 @@ static int set_up_data(struct host *h, const struct address_filter *allowed, str
   h->data = DATA_SSH;
   bool same = h->endpoint.transport == ENDPOINT_SSH;
   h->data_host = str_dup(c->ssh_host ? c->ssh_host : h->endpoint.host);
-  h->data_user = str_dup(c->ssh_user ? c->ssh_user : same ? h->endpoint.user : NULL);
+  h->data_user = str_dup(c->ssh_user ? c->ssh_user : same ? endpoint_user(h) : NULL);
   h->data_port = c->ssh_port ? c->ssh_port : same && !c->ssh_host ? h->endpoint.port : 22;
   if (!endpoint_host_ok(h->data_host))
     return err_set(err, ERR_INVALID, "ssh.host '%s' is not a name or an address", c->ssh_host);
-  if (h->data_user && !endpoint_user_ok(h->data_user))
-    return err_set(err, ERR_INVALID, "ssh.user '%s' is not a plain user name", h->data_user);
+  const char *user = same ? endpoint_user(h) : NULL;
+  if ((h->data_user && !endpoint_user_ok(h->data_user)) || (user && !endpoint_user_ok(user)))
+    return err_set(err, ERR_INVALID, "the user for ssh is a plain name of letters and digits");
   return endpoint_resolve(h->data_host, h->data_port, allowed, h->data_address, err);
 }
 
@@ -80,8 +89,8 @@ static int write_files(struct host *h, const char *address, struct err *err)
   struct ssh_end ends[2];
   size_t count = 0;
   if (h->endpoint.transport == ENDPOINT_SSH)
-    ends[count++] = (struct ssh_end){"control", h->endpoint.host, address, h->endpoint.port,
-                                     h->endpoint.user ? h->endpoint.user : h->config->ssh_user};
+    ends[count++] =
+        (struct ssh_end){"control", h->endpoint.host, address, h->endpoint.port, endpoint_user(h)};
   if (h->data == DATA_SSH)
     ends[count++] =
         (struct ssh_end){"data", h->data_host, h->data_address, h->data_port, h->data_user};

@@ -210,6 +210,34 @@ static int copy_known(const struct disk_source *source, struct list *backing, st
   return 0;
 }
 
+static int must_be_there(struct host *h, const char *image, const char *path, struct err *err)
+{
+  struct file_facts facts;
+  if (host_stat(h, path, &facts, err) != 0)
+    return -1;
+  return facts.exists
+             ? 0
+             : err_set(err, ERR_NOT_FOUND, "%s needs %s, which does not exist", image, path);
+}
+
+// The definition of the VM tells the chain. That the image agrees in every step is seen when it is
+// opened (disk/chain.c); what cannot end well is said now, before the VM is shut down.
+static int known_chain(struct host *h, const char *image, const struct disk_source *source,
+                       const struct qcow2_head *q, struct list *backing, struct err *err)
+{
+  if (q->backing_path && source->backing.count == 0)
+    return err_set(err, ERR_DENIED,
+                   "%s leads to %s, but the definition of the VM says that its chain ends there",
+                   image, q->backing_path);
+  if (copy_known(source, backing, err) != 0)
+    return -1;
+  const struct reach_backing *all = backing->items;
+  for (size_t i = 0; i < backing->count; i++)
+    if (must_be_there(h, image, all[i].path, err) != 0)
+      return -1;
+  return 0;
+}
+
 int host_chain(struct host *h, const char *path, const struct disk_source *source,
                struct list *backing, int64_t *size_bytes, struct err *err)
 {
@@ -222,12 +250,14 @@ int host_chain(struct host *h, const char *path, const struct disk_source *sourc
     if (depth == 0)
       *size_bytes = q.size_bytes;
     if (source->chain_known)
-      return copy_known(source, backing, err);
+      return known_chain(h, image, source, &q, backing, err);
     if (!q.backing_path)
       return 0;
     if (add_backing(h, image, &q, backing, err) != 0)
       return -1;
     const struct reach_backing *last = (struct reach_backing *)backing->items + backing->count - 1;
+    if (must_be_there(h, image, last->path, err) != 0)
+      return -1;
     image = last->path;
     format = last->format;
   }

@@ -196,29 +196,37 @@ static void check_snapshots(virDomainPtr domain, const struct vm *vm, struct fin
 }
 
 // Another VM that runs on the same file would change it while it is read.
-static void check_shared(struct host *h, const struct vm *vm, const struct vm_disk *disk,
-                         struct findings *f)
+static void check_rival(const struct vm *vm, virDomainPtr other, struct findings *f)
+{
+  struct xml x CLEANUP(xml_release) = {0};
+  struct err none = ERR_INIT;
+  cleanup_free char *text = virDomainGetXMLDesc(other, 0);
+  char id[VIR_UUID_STRING_BUFLEN] = "";
+  virDomainGetUUIDString(other, id);
+  if (!text || str_eq(id, vm->id) || xml_parse(&x, text, "domain", &none) != 0)
+    return;
+  for (size_t i = 0; i < vm->disks.count; i++) {
+    const struct vm_disk *disk = vm_disk_at(vm, i);
+    if (disk->path && domain_writes_path(&x, disk->path))
+      findings_add(f, "SourceDiskInUse", FINDING_ERROR, "Shut that VM down first.",
+                   "disk '%s' (%s) is in use by VM '%s', which is running", disk->name, disk->path,
+                   virDomainGetName(other));
+  }
+}
+
+static void check_rivals(struct host *h, const struct vm *vm, struct findings *f)
 {
   virDomainPtr *domains = NULL;
   int count = virConnectListAllDomains(h->conn, &domains, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
   for (int i = 0; i < count; i++) {
-    struct xml x CLEANUP(xml_release) = {0};
-    struct err none = ERR_INIT;
-    cleanup_free char *text = virDomainGetXMLDesc(domains[i], 0);
-    char id[VIR_UUID_STRING_BUFLEN] = "";
-    virDomainGetUUIDString(domains[i], id);
-    if (text && !str_eq(id, vm->id) && xml_parse(&x, text, "domain", &none) == 0 &&
-        domain_writes_path(&x, disk->path))
-      findings_add(f, "SourceDiskInUse", FINDING_ERROR, "Shut that VM down first.",
-                   "disk '%s' (%s) is in use by VM '%s', which is running", disk->name, disk->path,
-                   virDomainGetName(domains[i]));
+    check_rival(vm, domains[i], f);
     virDomainFree(domains[i]);
   }
   free(domains);
 }
 
 static void check_disk(struct host *h, virDomainPtr domain, const struct xml *x,
-                       const struct vm *vm, const struct vm_disk *given, struct findings *f)
+                       const struct vm_disk *given, struct findings *f)
 {
   struct vm_disk disk = {
       .name = str_dup(given->name), .role = given->role, .path = str_dup(given->path)};
@@ -238,8 +246,6 @@ static void check_disk(struct host *h, virDomainPtr domain, const struct xml *x,
   if (source.transient)
     findings_add(f, "SourceDiskTransient", FINDING_WARNING, "Nothing, if that is wanted.",
                  "disk '%s' forgets what is written to it; the copy will not", given->name);
-  if (disk.path)
-    check_shared(h, vm, &disk, f);
   free(disk.name);
   free(disk.path);
   backing_release(&disk.backing);
@@ -256,6 +262,7 @@ int host_check_source(void *handle, const struct vm *vm, struct findings *f, str
   check_power(domain, vm, f);
   check_state(domain, vm, f);
   check_snapshots(domain, vm, f);
+  check_rivals(h, vm, f);
   if (vm->disks.count == 0)
     findings_add(f, "SourceDisks", FINDING_ERROR, "Choose a VM with a disk.",
                  "VM '%s' has no disk that could move", vm->name);
@@ -267,7 +274,7 @@ int host_check_source(void *handle, const struct vm *vm, struct findings *f, str
     return 0;
   }
   for (size_t i = 0; i < vm->disks.count; i++)
-    check_disk(h, domain, &x, vm, vm_disk_at(vm, i), f);
+    check_disk(h, domain, &x, vm_disk_at(vm, i), f);
   return 0;
 }
 

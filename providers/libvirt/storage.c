@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "providers/libvirt/storage_internal.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
 
@@ -61,9 +62,6 @@ static int find_folder(struct host *h, struct place *p, struct err *err)
   p->folder = true;
   p->active = true;
   p->free_bytes = -1;
-  struct statvfs fs;
-  if (h->data == DATA_LOCAL && statvfs(p->path, &fs) == 0)
-    p->free_bytes = (int64_t)(fs.f_bavail * fs.f_frsize);
   const char *test[] = {"test", "-d", p->path, NULL};
   struct command_result r CLEANUP(command_result_release) = {0};
   if (host_run(h, test, &r, err) != 0)
@@ -102,6 +100,23 @@ static int find_pool(struct host *h, struct place *p, struct err *err)
   return failed;
 }
 
+// What libvirt says of a pool is as old as its last refresh; the file system knows now.
+static void ask_free(struct host *h, struct place *p)
+{
+  struct statvfs fs;
+  if (h->data == DATA_LOCAL && statvfs(p->path, &fs) == 0)
+    p->free_bytes = (int64_t)(fs.f_bavail * fs.f_frsize);
+  if (h->data != DATA_SSH)
+    return;
+  const char *argv[] = {"stat", "-f", "-c", "%a %S", "--", p->path, NULL};
+  struct command_result r CLEANUP(command_result_release) = {0};
+  struct err none = ERR_INIT;
+  long long blocks, block_bytes;
+  if (host_run(h, argv, &r, &none) == 0 && r.exit_status == 0 &&
+      sscanf(r.output, "%lld %lld", &blocks, &block_bytes) == 2)
+    p->free_bytes = blocks * block_bytes;
+}
+
 int place_find(struct host *h, const char *storage, struct place *ret, struct err *err)
 {
   *ret = (struct place){.name = str_dup(storage)};
@@ -111,6 +126,12 @@ int place_find(struct host *h, const char *storage, struct place *ret, struct er
     return find_pool(h, ret, err);
   ret->path = str_dup(storage);
   return ret->path ? find_folder(h, ret, err) : err_set(err, ERR_NO_MEMORY, "out of memory");
+}
+
+void place_measure(struct host *h, struct place *p)
+{
+  if (p->folder && p->active)
+    ask_free(h, p);
 }
 
 // ---- who uses a file ---------------------------------------------------------------------------
@@ -140,8 +161,9 @@ struct use {
 static int domain_use(struct host *h, virDomainPtr domain, const char *path, struct use *ret,
                       struct err *err)
 {
-  const unsigned forms[] = {0, VIR_DOMAIN_XML_INACTIVE}; // as it runs, and as it is defined
-  for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
+  const unsigned forms[] = {VIR_DOMAIN_XML_INACTIVE, 0}; // as it is defined, and as it runs
+  size_t count = virDomainIsActive(domain) == 1 ? 2 : 1;
+  for (size_t i = 0; i < count; i++) {
     cleanup_free char *text = virDomainGetXMLDesc(domain, forms[i]);
     if (!text && host_last_error_is(VIR_ERR_NO_DOMAIN))
       return 0; // removed in the meantime

@@ -12,11 +12,12 @@ struct place {
   char *path;             // the pool's target, or the folder
   bool folder;            // holds files: dir, fs, netfs; false: block devices (logical)
   bool active;
-  int64_t free_bytes; // -1 = unknown
+  int64_t free_bytes; // -1 = unknown; as of the last refresh until place_measure()
 };
 void place_release(struct place *p);
 // ERR_NOT_FOUND for a pool that is not there, ERR_UNSUPPORTED for kinds that hold no disks of ours.
 int place_find(struct host *h, const char *storage, struct place *ret, struct err *err);
+void place_measure(struct host *h, struct place *p);
 // The storage of disk i: its own, the provider's default, or the pool "default".
 const char *place_name(const struct host *h, const struct vm_target *t, size_t i);
 // A VM that uses the file and does not bear our mark; *ret_name is yours, NULL = none.

@@ -39,7 +39,8 @@ disk_xml() { # disk_xml FILE FORMAT DEVICE [MORE]
 }
 
 machine() { # machine HOST NAME DISKS [NETWORK]: off; it has no system to boot, so it never hears a shutdown
-  local name=${2//&/&amp;} nic=''
+  local name nic=''
+  name=$(sed 's/&/\&amp;/g; s/</\&lt;/g' <<< "$2")
   [ -z "${4:-}" ] || nic="<interface type='network'><source network='$4'/><model type='virtio'/></interface>"
   at "$1" define /dev/stdin << X
 <domain type='qemu'>
@@ -65,27 +66,15 @@ files() { # paths, sizes and digests
 }
 
 machines() { # of a host: names, states, autostart
-  at "$1" list --all --name | sort
-  at "$1" list --name | sort
-  at "$1" list --all --autostart --name | sort
-  at "$1" vol-list default
+  at "$1" 'list --all --name; list --state-running --name; list --all --autostart --name; vol-list default' | sort
 }
 
 uploads() { find "$WORK/s3/data/.minio.sys/multipart" -mindepth 1 2> /dev/null | sort || true; }
 
 # Processes of the program, and tools that were given a path of ours.
 processes() {
-  local entry
-  for entry in /proc/[0-9]*; do
-    case $(readlink "$entry/exe" 2> /dev/null) in
-      "$DROVER") echo "${entry#/proc/} drover" ;;
-      */qemu-nbd | */qemu-img | */qemu-storage-daemon | */ssh)
-        if tr '\0' ' ' < "$entry/cmdline" 2> /dev/null | grep -qF "$WORK"; then
-          echo "${entry#/proc/} $(tr '\0' ' ' < "$entry/cmdline")"
-        fi
-        ;;
-    esac
-  done
+  find /proc -maxdepth 2 -name exe -lname "$DROVER" 2> /dev/null || true
+  grep -lzF "$WORK" /proc/[0-9]*/cmdline 2> /dev/null | xargs -r grep -lzE '(qemu-nbd|qemu-img|storage-daemon|ssh)$' || true
 }
 
 world() {
@@ -99,9 +88,10 @@ world() {
   processes
 }
 
+# What is left behind is left once: it is not held against the rows that follow.
 unchanged() {
   world > "$ROW/world"
-  diff "$WORK/world" "$ROW/world"
+  diff "$WORK/world" "$ROW/world" || { cp "$ROW/world" "$WORK/world"; return 1; }
 }
 
 # ---- rows ----
@@ -137,13 +127,14 @@ says() { # says FILE SENTENCE
 
 no_crash() { ! grep -E 'ERROR: AddressSanitizer|runtime error:|LeakSanitizer' "$@"; }
 
-# condition TYPE STATUS REASON SENTENCE: of the migration of this row
+look() { get_json vmmigration m > "$ROW/object"; }
+
+# condition TYPE STATUS REASON SENTENCE: of the object that was looked at last
 condition() {
-  get_json vmmigration m > "$ROW/object"
   jq -e --arg type "$1" --arg status "$2" --arg reason "$3" --arg text "$4" \
     '.status.conditions[] | select(.type == $type)
-      | .status == $status and (.reason == $reason or $reason == "") and (.message | contains($text))' "$ROW/object" ||
-    { jq '.status' "$ROW/object"; return 1; }
+      | .status == $status and (.reason == $reason or $reason == "") and (.message | contains($text))' "$ROW/object" > /dev/null ||
+    { echo "not $1=$2, $3 with '$4':"; jq '.status' "$ROW/object"; return 1; }
 }
 
 forget() { # the object goes, and takes back what it made
@@ -163,17 +154,19 @@ broken() {
 }
 
 failed_as() { # failed_as REASON SENTENCE
+  look
   condition Failed True "$1" "$2"
   condition Finished True "$1" "$2"
   condition Succeeded False "$1" "$2"
-  [ "$(status_of m .status.phase)" = Failed ]
+  jq -e '.status.phase == "Failed"' "$ROW/object" > /dev/null
 }
 
+# What may stay until it is asked for again (onFailure.target: Keep) goes with the object.
 fails_row() {
   exits 3 run -f "$ROW/all.yaml"
   says "$ROW/output" "$2"
   failed_as "$1" "$2"
-  unchanged
+  ! grep -qF "$REMOVE" "$ROW/m.yaml" || unchanged
   forget
   unchanged
 }
@@ -198,6 +191,7 @@ remove_made() {
 
 works_row() {
   exits 0 run -f "$ROW/all.yaml"
+  look
   condition Succeeded True "" ""
   remove_made
   unchanged
@@ -255,9 +249,9 @@ server_comes_back() {
   [ $status = 3 ]
   failed_as Unreachable "disk vda"
   sed -i 's/limit: 1/limit: 5/; s/bytesPerSecond: 4M//' "$ROW/all.yaml"
-  exits 0 run -f "$ROW/all.yaml"
-  [ "$(status_of m .status.phase)" = Failed ] # a finished one is not begun again by a larger limit alone
-  exits 0 retry m
+  exits 3 run -f "$ROW/all.yaml" # what is finished is not begun again by a larger limit alone
+  exits 0 run -f "$ROW/all.yaml" --retry
+  look
   condition Succeeded True "" ""
   stored_as_at_source s3 back/disk-0.raw "$WORK/a/pool/big.qcow2"
   s3_empty back
@@ -300,6 +294,8 @@ dry_run() {
   before=$(wc -l < "$log")
   manifest "$(vm a deaf)" "$TO" 'via: {storeRef: {name: https}}' 'dryRun: true' 'sourceAfter: {action: Delete}'
   exits 0 run -f "$ROW/all.yaml"
+  look
+  look
   condition Succeeded True DryRun "nothing was changed"
   tail -n +$((before + 1)) "$log" > "$ROW/requests"
   grep -q . "$ROW/requests"

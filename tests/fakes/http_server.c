@@ -8,6 +8,7 @@
 #include <openssl/x509v3.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,7 @@ struct fake_http {
   struct fake_http_connection *connections[CONNECTIONS_MAX];
   size_t count;
   SSL_CTX *tls;
+  atomic_uint order; // see fake_http_sync()
   char *cert_pem, *key_pem;
   char fingerprint[32 * 3 + 1];
 };
@@ -107,9 +109,15 @@ static ssize_t receive(struct fake_http_connection *c, void *into, size_t length
   return c->ssl ? SSL_read(c->ssl, into, (int)length) : recv(c->fd, into, length, 0);
 }
 
+void fake_http_sync(struct fake_http *s)
+{
+  atomic_fetch_add(&s->order, 1);
+}
+
 void fake_http_write(struct fake_http_connection *c, const void *data, size_t length)
 {
   const char *p = data;
+  fake_http_sync(c->server);
   while (length) {
     ssize_t n = c->ssl ? SSL_write(c->ssl, p, (int)length) : send(c->fd, p, length, MSG_NOSIGNAL);
     if (n <= 0)
@@ -198,7 +206,9 @@ static bool serve_one(struct fake_http_connection *c, struct buf *in)
   memcpy(body, in->data + head, r.body_length);
   r.body = body;
   buf_drop_front(in, head + r.body_length);
+  fake_http_sync(c->server);
   c->server->fn(c->server->arg, c, &r);
+  fake_http_sync(c->server);
   return !c->closing;
 }
 

@@ -32,6 +32,10 @@ const char *fake_http_cert_pem(const struct fake_http *s);
 const char *fake_http_key_pem(const struct fake_http *s);
 const char *fake_http_fingerprint(const struct fake_http *s); // with colons
 
+// Sockets order what the function and the test do to shared variables, but thread sanitizers do not
+// know: a test calls this before and after each exchange.
+void fake_http_sync(struct fake_http *s);
+
 // For the function: raw bytes of the answer.
 void fake_http_write(struct fake_http_connection *c, const void *data, size_t length);
 // "HTTP/1.1 STATUS\r\n" + headers (each ends with \r\n) + Content-Length + body.

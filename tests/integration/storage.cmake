@@ -1,4 +1,5 @@
-add_executable(storage_conformance storage_conformance.c)
+add_executable(storage_conformance
+  ${CMAKE_CURRENT_LIST_DIR}/storage_bench.c ${CMAKE_CURRENT_LIST_DIR}/storage_conformance.c ${CMAKE_CURRENT_LIST_DIR}/storage_suite.c)
 target_link_libraries(storage_conformance PRIVATE storage PkgConfig::CMOCKA)
 foreach(kind IN ITEMS file http nfs minio radosgw)
   drover_script_test(storage-${kind} integration run-storage ${kind})

@@ -11,11 +11,13 @@ static const struct {
   const char *want; // JSON, or "!" and what the message holds
 } rows[] = {
     {"a: 1\nb: [x, 'y', \"z\"]\n", "{\"a\":1,\"b\":[\"x\",\"y\",\"z\"]}"},
-    {"[true, Yes, on, no, OFF, 'yes', y, ~, null, '']",
-     "[true,true,true,false,false,\"yes\",\"y\",null,null,\"\"]"},
-    {"[0755, 0x1F, 0b11, 0o17, -5, +3, 0, 08, 1_000]", "[493,31,3,15,-5,3,0,8.0,\"1_000\"]"},
-    {"[1.5, -2e3, 9223372036854775807, 18446744073709551615, 1.2.3, 2024-01-01, -, e]",
-     "[1.5,-2000.0,9223372036854775807,18446744073709551615,\"1.2.3\",\"2024-01-01\",\"-\",\"e\"]"},
+    {"[true, Yes, on, no, OFF, 'yes', y, N, ~, null, '']",
+     "[true,true,true,false,false,\"yes\",true,false,null,null,\"\"]"},
+    {"[0755, 0x1F, 0b11, 0o17, -5, +3, 0, 08, 1_000]", "[493,31,3,15,-5,3,0,8,1000]"},
+    {"[1.5, -2e3, .5, 5., 1:20, 0755a, 0x, _1, 1Gi, 9223372036854775807, 18446744073709551615, "
+     "1.2.3, 2024-01-01, -, e]",
+     "[1.5,-2000,0.5,5,\"1:20\",\"0755a\",\"0x\",\"_1\",\"1Gi\",9223372036854775807,"
+     "18446744073709551615,\"1.2.3\",\"2024-01-01\",\"-\",\"e\"]"},
     {"a: !!str 5\n", "{\"a\":\"5\"}"},
     {"a: |\n  one\n  two\nb: >-\n  three\n  four\n",
      "{\"a\":\"one\\ntwo\\n\",\"b\":\"three four\"}"},
@@ -75,6 +77,15 @@ static void test_hostile(void **state)
     buf_adds(&laughs, "]\n");
   }
   check(buf_str(&laughs), "!too many values", 0);
+  buf_clear(&laughs);
+  buf_adds(&laughs, "a: &a \"");
+  for (int i = 0; i < 20000; i++)
+    buf_addc(&laughs, 'x');
+  buf_adds(&laughs, "\"\nb: [");
+  for (int i = 0; i < 1000; i++)
+    buf_adds(&laughs, "*a, ");
+  buf_adds(&laughs, "]\n");
+  check(buf_str(&laughs), "!too much text", 0);
   for (int i = 0; i < 300; i++)
     buf_printf(&anchors, "k%d: &a%d 1\n", i, i);
   check(buf_str(&anchors), "!too many anchors", 0);

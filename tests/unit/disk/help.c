@@ -89,36 +89,40 @@ uint8_t *help_read_file(const char *path, size_t *ret_length)
 void help_fill(uint8_t *at, size_t length, uint64_t seed)
 {
   uint64_t x = seed * 0x9e3779b97f4a7c15u + 1;
-  for (size_t i = 0; i < length; i++) {
+  for (size_t i = 0; i < length; i += sizeof(x)) {
     x ^= x << 13;
     x ^= x >> 7;
     x ^= x << 17;
-    at[i] = (uint8_t)(x | 1);
+    uint64_t word = x | 0x0101010101010101u; // no byte is zero
+    memcpy(at + i, &word, length - i < sizeof(word) ? length - i : sizeof(word));
   }
 }
 
-static const char python_digest[] =
-    "import hashlib, sys\n"
-    "def node(hashes):\n"
-    "    if len(hashes) == 1: return hashes[0]\n"
-    "    k = 1\n"
-    "    while k * 2 < len(hashes): k *= 2\n"
-    "    return hashlib.sha256(b'\\1' + node(hashes[:k]) + node(hashes[k:])).digest()\n"
-    "data = open(sys.argv[1], 'rb')\n"
-    "leaves, size = [], 0\n"
-    "while chunk := data.read(4 << 20):\n"
-    "    chunk += bytes(-len(chunk) % 512)\n"
-    "    size += len(chunk)\n"
-    "    leaves.append(hashlib.sha256(b'\\0' + chunk).digest())\n"
-    "root = node(leaves) if leaves else hashlib.sha256(b'').digest()\n"
-    "print(f'merkle-sha256-4m:{size}:{root.hex()}', end='')\n";
+// The program that docs/disk.md shows.
+static char *documented_program(void)
+{
+  size_t length;
+  char *page = (char *)help_read_file(DOCS_FOLDER "/disk.md", &length);
+  page[length] = '\0';
+  char *start = strstr(page, "```python\n");
+  assert_non_null(start);
+  start += strlen("```python\n");
+  char *end = strstr(start, "```");
+  assert_non_null(end);
+  *end = '\0';
+  char *program = str_dup(start);
+  free(page);
+  return program;
+}
 
 void help_python_digest(const char *path, char ret[128])
 {
+  char *program = documented_program();
   char *output = NULL;
-  assert_int_equal(help_run(&output, "python3", "-c", python_digest, path, (char *)NULL), 0);
-  snprintf(ret, 128, "%s", output);
+  assert_int_equal(help_run(&output, "python3", "-c", program, path, (char *)NULL), 0);
+  snprintf(ret, 128, "%.*s", (int)strcspn(output, "\n"), output);
   free(output);
+  free(program);
 }
 
 // ---- source ---------------------------------------------------------------------------------
@@ -306,6 +310,10 @@ static int mw_write_part(struct object_writer *w, void *lane, uint32_t number, u
 {
   (void)lane, (void)number;
   struct memory_writer *m = (struct memory_writer *)w;
+  while (m->hang && !atomic_load(&m->interrupted))
+    atomic_store(&m->hanging, true);
+  if (m->hang)
+    return err_set(err, ERR_UNREACHABLE, "the hanging writer was interrupted");
   atomic_fetch_add(&m->parts, 1);
   uint64_t largest = atomic_load(&m->largest_part);
   while (body->length > largest &&
@@ -328,6 +336,11 @@ static int mw_abort(struct object_writer *w, struct err *err)
   return 0;
 }
 
+static void mw_interrupt(struct object_writer *w)
+{
+  atomic_store(&((struct memory_writer *)w)->interrupted, true);
+}
+
 static void mw_free(struct object_writer *w)
 {
   struct memory_writer *m = (struct memory_writer *)w;
@@ -340,6 +353,7 @@ static const struct object_writer_ops mw_ops = {.name = "memory",
                                                 .write_part = mw_write_part,
                                                 .commit = mw_commit,
                                                 .abort = mw_abort,
+                                                .interrupt = mw_interrupt,
                                                 .free = mw_free};
 
 struct memory_writer *memory_writer_new(void)

@@ -65,6 +65,8 @@ struct memory_writer {
   size_t step;        // bytes per read of a body; 0 = whole
   bool was_in_memory; // last part came with .bytes
   bool committed;
+  bool hang; // parts hang until interrupted
+  _Atomic bool hanging, interrupted;
 };
 struct memory_writer *memory_writer_new(void);
 
@@ -72,5 +74,5 @@ struct memory_writer *memory_writer_new(void);
 void help_fill(uint8_t *at, size_t length, uint64_t seed);
 void help_write_file(const char *path, const void *bytes, size_t length);
 uint8_t *help_read_file(const char *path, size_t *ret_length);
-// Content digest of a raw file, computed by a Python program of fifteen lines.
+// Content digest of a raw file, computed by the Python program in docs/disk.md.
 void help_python_digest(const char *path, char ret[128]);

@@ -152,6 +152,37 @@ static void cancel_ends_a_hanging_target(void **state)
   source_free(&s->source);
 }
 
+// All three ways to write an object.
+static void cancel_ends_a_hanging_writer(void **state)
+{
+  (void)state;
+  for (int way = 0; way < 3; way++) {
+    struct memory_source *s = memory_source_new(MIXED_BYTES, mixed);
+    struct memory_writer *w = memory_writer_new();
+    w->hang = true;
+    w->writer.holes = way == 0;
+    w->writer.parts_max = way == 2 ? 1 : 0;
+    struct hanging h = {.job = {.source = &s->source,
+                                .object = &w->writer,
+                                .options = {.format = DISK_FORMAT_QCOW2, .object_sha256 = true}},
+                        .err = ERR_INIT};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, hanging_main, &h), 0);
+    int64_t deadline_ms = clock_ms() + 10000;
+    while (!atomic_load(&w->hanging))
+      assert_true(clock_ms() < deadline_ms);
+    int64_t start_ms = clock_ms();
+    copy_interrupt(&h.job, &h.tally);
+    pthread_join(thread, NULL);
+    assert_true(clock_ms() - start_ms < 2000);
+    assert_int_equal(h.failed, -1);
+    assert_int_equal(h.err.kind, ERR_CANCELLED);
+    assert_false(w->committed);
+    object_writer_free(&w->writer);
+    source_free(&s->source);
+  }
+}
+
 static void a_stall_is_a_time_out(void **state)
 {
   (void)state;
@@ -356,6 +387,7 @@ int main(void)
       cmocka_unit_test(first_error_wins),
       cmocka_unit_test(small_targets_are_refused),
       cmocka_unit_test(cancel_ends_a_hanging_target),
+      cmocka_unit_test(cancel_ends_a_hanging_writer),
       cmocka_unit_test(a_stall_is_a_time_out),
       cmocka_unit_test(throttle_holds_and_can_be_changed),
       cmocka_unit_test(parts_in_memory),

@@ -2,6 +2,7 @@
 // NBD ends against real qemu-nbd, and our server against real qemu-img.
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -174,6 +175,58 @@ static void a_server_that_dies(void **state)
   source_free(&m->source);
 }
 
+struct hanging_copy {
+  const struct copy_job *job;
+  struct tally *tally;
+  _Atomic bool started;
+  enum err_kind kind;
+};
+
+static void *hanging_copy_main(void *arg)
+{
+  struct hanging_copy *h = arg;
+  struct copy_result r;
+  struct err err = ERR_INIT;
+  atomic_store(&h->started, true);
+  copy_run(h->job, h->tally, &r, &err);
+  h->kind = err.kind;
+  return NULL;
+}
+
+// A server that is there, but does not answer any more.
+static void cancel_ends_a_server_that_hangs(void **state)
+{
+  (void)state;
+  struct memory_source *m = memory_source_new(SIZE, data);
+  const char *path = help_path("hanging.raw");
+  help_write_file(path, m->bytes, SIZE);
+  struct server server;
+  start_server(&server, path, "raw", "--read-only");
+  struct reach reach = reach_of(&server);
+  struct source *s;
+  struct target *t;
+  struct err err = ERR_INIT;
+  assert_int_equal(source_open_reach(&reach, &s, &err), 0);
+  assert_int_equal(target_open_null(&t, &err), 0);
+  kill(server.child.pid, SIGSTOP);
+  static struct tally tally;
+  struct copy_job job = {.source = s, .target = t};
+  struct hanging_copy h = {.job = &job, .tally = &tally};
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, hanging_copy_main, &h), 0);
+  while (!atomic_load(&h.started))
+    ;
+  int64_t start_ms = clock_ms();
+  copy_interrupt(&job, &tally);
+  pthread_join(thread, NULL);
+  assert_true(clock_ms() - start_ms < 2000);
+  assert_int_equal(h.kind, ERR_CANCELLED);
+  target_free(t);
+  source_free(s);
+  stop_server(&server);
+  source_free(&m->source);
+}
+
 // ---- our server -----------------------------------------------------------------------------
 
 static void our_server_feeds_qemu(void **state)
@@ -255,6 +308,7 @@ int main(void)
       cmocka_unit_test(sources_show_their_holes),
       cmocka_unit_test(nobody_there),
       cmocka_unit_test(a_server_that_dies),
+      cmocka_unit_test(cancel_ends_a_server_that_hangs),
       cmocka_unit_test(our_server_feeds_qemu),
       cmocka_unit_test(our_server_survives_nonsense),
   };

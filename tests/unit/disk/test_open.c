@@ -94,6 +94,45 @@ static struct remote *remote_new(const char *path)
   return m;
 }
 
+// A store that does not answer: qemu-img waits for our server, our server for the store.
+static pthread_mutex_t hang_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t hang_changed = PTHREAD_COND_INITIALIZER;
+static bool hang, interrupted, hanging;
+
+static void wait_while_hanging(void)
+{
+  pthread_mutex_lock(&hang_lock);
+  while (hang && !interrupted) {
+    hanging = true;
+    pthread_cond_broadcast(&hang_changed);
+    pthread_cond_wait(&hang_changed, &hang_lock);
+  }
+  pthread_mutex_unlock(&hang_lock);
+}
+
+static int hanging_read(struct object_reader *r, void *lane, void *into, size_t length,
+                        uint64_t offset, struct err *err)
+{
+  wait_while_hanging();
+  return remote_read(r, lane, into, length, offset, err);
+}
+
+static void hanging_interrupt(struct object_reader *r)
+{
+  (void)r;
+  pthread_mutex_lock(&hang_lock);
+  interrupted = true;
+  pthread_cond_broadcast(&hang_changed);
+  pthread_mutex_unlock(&hang_lock);
+}
+
+static const struct object_reader_ops hanging_ops = {.name = "hanging",
+                                                     .lane_open = remote_lane_open,
+                                                     .lane_close = remote_lane_close,
+                                                     .read = hanging_read,
+                                                     .interrupt = hanging_interrupt,
+                                                     .free = remote_free};
+
 // ---- checks ---------------------------------------------------------------------------------
 
 static void check_source(struct source *s, uint64_t size, const char *digest)
@@ -271,6 +310,43 @@ static void an_image_in_use_is_busy(void **state)
   check_local(path, DISK_FORMAT_QCOW2, NULL);
 }
 
+static void *map_main(void *arg)
+{
+  struct extents e;
+  static struct err err;
+  int failed = source_extents(arg, &e, &err);
+  if (!failed)
+    extents_release(&e);
+  return failed ? &err : NULL;
+}
+
+static void a_map_that_hangs_can_be_interrupted(void **state)
+{
+  (void)state;
+  struct remote *m = remote_new(convert("qcow2", NULL));
+  m->reader.ops = &hanging_ops;
+  struct source *s;
+  struct err err = ERR_INIT;
+  assert_int_equal(source_open_image(&m->reader, DISK_FORMAT_QCOW2, NULL, &s, &err), 0);
+  pthread_mutex_lock(&hang_lock);
+  hang = true;
+  pthread_mutex_unlock(&hang_lock);
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, map_main, s), 0);
+  pthread_mutex_lock(&hang_lock);
+  while (!hanging)
+    pthread_cond_wait(&hang_changed, &hang_lock);
+  pthread_mutex_unlock(&hang_lock);
+  int64_t start_ms = clock_ms();
+  source_interrupt(s);
+  void *result;
+  pthread_join(thread, &result);
+  assert_non_null(result);
+  assert_int_equal(((struct err *)result)->kind, ERR_CANCELLED);
+  assert_true(clock_ms() - start_ms < 2000);
+  source_free(s);
+}
+
 static void things_that_are_not_images(void **state)
 {
   (void)state;
@@ -300,6 +376,7 @@ int main(void)
       cmocka_unit_test(backing_chains),
       cmocka_unit_test(data_at_the_unpadded_end_of_a_file),
       cmocka_unit_test(an_image_in_use_is_busy),
+      cmocka_unit_test(a_map_that_hangs_can_be_interrupted),
       cmocka_unit_test(things_that_are_not_images),
   };
   return cmocka_run_group_tests_name("disk/open", tests, make_raw, help_cleanup);

@@ -141,7 +141,12 @@ static int perform(struct bench *b, const char *path, struct http_request r)
   r.method = r.method ? r.method : "GET";
   b->err = (struct err)ERR_INIT;
   http_response_release(&b->response);
-  return http_perform(b->session, &r, &b->response, &b->err);
+  fake_http_sync(b->server);
+  fake_http_sync(b->other);
+  int result = http_perform(b->session, &r, &b->response, &b->err);
+  fake_http_sync(b->server);
+  fake_http_sync(b->other);
+  return result;
 }
 
 #define PERFORM(b, path, ...) perform(b, path, (struct http_request){__VA_ARGS__})
@@ -352,7 +357,7 @@ static void test_time_outs(void **state)
 static void *set_flag_later(void *arg)
 {
   usleep(100000);
-  *(volatile bool *)arg = true;
+  __atomic_store_n((volatile bool *)arg, true, __ATOMIC_RELEASE);
   return NULL;
 }
 

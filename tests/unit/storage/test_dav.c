@@ -163,6 +163,7 @@ static int tear_down(void **state)
 
 static void expect(struct bench *b, int result, enum err_kind kind, const char *text)
 {
+  fake_http_sync(b->server);
   if (result != (kind == ERR_NONE ? 0 : -1) || b->err.kind != kind || !strstr(b->err.message, text))
     fail_msg("%s: %d %s '%s' instead of %s '%s'", b->mood, result, err_reason(b->err.kind),
              b->err.message, err_reason(kind), text);
@@ -172,6 +173,7 @@ static int put(struct bench *b, const char *mood, bool only_new)
 {
   b->mood = mood;
   b->err = (struct err)ERR_INIT;
+  fake_http_sync(b->server);
   return storage_put(b->lane, "f/key", "content", 7, "owner", only_new, &b->err);
 }
 
@@ -222,6 +224,7 @@ static int read_middle(struct bench *b, const char *mood, char into[4])
   void *lane = NULL;
   b->mood = mood;
   b->err = (struct err)ERR_INIT;
+  fake_http_sync(b->server);
   int result = storage_reader(b->store, "f/key", &r, &b->err);
   if (result == 0)
     result = object_lane_open(r, &lane, &b->err);
@@ -261,6 +264,7 @@ static void test_no_lists(void **state)
   struct bench *b = *state;
   struct strings names = {0};
   b->mood = "no lists";
+  fake_http_sync(b->server);
   expect(b, storage_list(b->lane, "", 10, &names, &b->err), ERR_UNSUPPORTED, "PROPFIND");
 }
 

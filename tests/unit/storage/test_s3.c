@@ -226,6 +226,7 @@ static int tear_down(void **state)
 
 static void expect(struct bench *b, int result, enum err_kind kind, const char *text)
 {
+  fake_http_sync(b->server);
   if (result != (kind == ERR_NONE ? 0 : -1) || b->err.kind != kind || !strstr(b->err.message, text))
     fail_msg("%s: %d %s '%s' instead of %s '%s'", b->mood, result, err_reason(b->err.kind),
              b->err.message, err_reason(kind), text);
@@ -242,6 +243,7 @@ static int upload(struct bench *b, const char *mood, bool overwrite)
   b->mood = mood;
   b->size = BIG_BYTES;
   b->err = (struct err)ERR_INIT;
+  fake_http_sync(b->server);
   int result = storage_writer(b->store, "key", "a b\"", overwrite, NULL, &w, &b->err);
   if (result == 0)
     result = object_begin(w, BIG_BYTES, &b->err);
@@ -300,6 +302,7 @@ static int put(struct bench *b, const char *mood, const char *text)
   b->mood = mood;
   b->requests = 0;
   b->err = (struct err)ERR_INIT;
+  fake_http_sync(b->server);
   return storage_put(b->lane, "k y", text, strlen(text), "a b\"", false, &b->err);
 }
 
@@ -341,6 +344,7 @@ static int read_middle(struct bench *b, const char *mood, char into[6])
   b->there = true;
   b->size = 10;
   b->err = (struct err)ERR_INIT;
+  fake_http_sync(b->server);
   memset(into, 0, 6);
   int result = storage_reader(b->store, "key", &r, &b->err);
   if (result == 0)
@@ -375,6 +379,7 @@ static int list(struct bench *b, const char *mood, size_t max, struct strings *n
 {
   b->mood = mood;
   b->err = (struct err)ERR_INIT;
+  fake_http_sync(b->server);
   return storage_list(b->lane, "", max, names, &b->err);
 }
 
