@@ -238,6 +238,8 @@ part_abandon() {
 # kill -9 at any moment, again and again; at the end all is as if nothing had happened.
 part_kill() {
   make_image 20
+  cp "$drover" "$work/drover" # so that its movers can be told from those of other tests
+  drover=$work/drover
   { store; for i in 1 2 3; do migration "m$i" "  transfer: {bytesPerSecond: 20M}"; done; } >"$work/m.yaml"
   local i status=1
   for i in $(seq 12); do
