@@ -93,11 +93,6 @@ static int add_bare(struct vm *vm, const char *path, int format, struct err *err
 static int add_bare_disks(const struct migration_source_image *s, struct vm *vm, struct err *err)
 {
   const struct migration_image_disk *disks = s->disks.items;
-<<<<<<< HEAD
-  const struct migration_target_vm *t = r->spec->target.vm;
-  table_defaults(&vm_json_table, vm);
-=======
->>>>>>> badinput
   if (s->path)
     return add_bare(vm, s->path, DISK_FORMAT_ANY, err);
   for (size_t i = 0; i < s->disks.count; i++)
