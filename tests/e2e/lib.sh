@@ -8,6 +8,8 @@
 # boots HOST NAME [ARGS...]    the guest NAME on HOST boots and sees what $WORK/sums1 and sums2 say
 # provider NAME HOST, store_file|store_s3|store_http|store_nfs NAME    manifests on standard output
 # run ARGS...                  drover run, with the state of this test (or of $STATE)
+# define_data_vm NAME FILE...  a VM on host a that is never started, with these qcow2 files of its pool as vda, vdb, ...
+# controller NAME, kill_controller NAME SIGNAL, stop_controllers    drover controller on the cluster in $WORK/k8s
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TOP=$(cd "$HERE/../.." && pwd)
@@ -182,3 +184,43 @@ image() { echo "{image: {storeRef: {name: $1}, path: $2${3:+, $3}}}"; }
 run() { "$DROVER" run --state "${STATE:-$WORK/state.db}" "$@"; }
 get_json() { "$DROVER" get "$1" "$2" --state "${STATE:-$WORK/state.db}" -o json; }
 status_of() { get_json vmmigration "$1" | jq -r "$2"; }
+
+# ---- VMs of data only
+
+define_data_vm() {
+  local name=$1 file letters=abcdefgh
+  shift
+  {
+    echo "<domain type='qemu'><name>$name</name><memory unit='MiB'>128</memory><vcpu>1</vcpu>"
+    echo "<os><type arch='x86_64' machine='q35'>hvm</type></os><devices>"
+    for file; do
+      echo "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
+      echo "<source file='$WORK/a/pool/$file'/><target dev='vd${letters:0:1}' bus='virtio'/></disk>"
+      letters=${letters:1}
+    done
+    echo "</devices></domain>"
+  } > "$WORK/$name.xml"
+  at a define "$WORK/$name.xml" > /dev/null
+}
+
+# ---- the operator on a cluster; KUBECONFIG and KUBECTL are those of $WORK/k8s/env
+
+k() { "$KUBECTL" "$@"; }
+gone() { ! kill -0 "$1" 2> /dev/null || grep -q '^State:.Z' "/proc/$1/status"; }
+
+controller() { # controller NAME [OPTIONS]: one more operator, log in $WORK/NAME.log
+  local name=$1
+  shift
+  "$DROVER" controller --allow-local "$WORK" "$@" > "$WORK/$name.log" 2>&1 &
+  echo $! > "$WORK/$name.controller"
+}
+kill_controller() { # kill_controller NAME SIGNAL
+  local pid
+  pid=$(< "$WORK/$1.controller")
+  kill "-$2" "$pid" 2> /dev/null || true
+  wait_for 10 gone "$pid"
+}
+stop_controllers() {
+  local file
+  for file in "$WORK"/*.controller; do [ ! -e "$file" ] || kill -9 "$(< "$file")" 2> /dev/null || true; done
+}
