@@ -83,26 +83,30 @@ static int add_bare(struct vm *vm, const char *path, int format, struct err *err
   return 0;
 }
 
-// A bare image says nothing of the machine: what the manifest says is all there is.
+static void add_nics(const struct migration_target_vm *t, struct vm *vm)
+{
+  const struct migration_network *networks = t->networks.items;
+  for (size_t i = 0; i < t->networks.count; i++) {
+    struct vm_nic *nic = list_add(&vm->nics, sizeof(*nic), LIMIT_NICS);
+    if (nic)
+      *nic = (struct vm_nic){.model = str_dup("virtio"), .network = str_dup(networks[i].source)};
+  }
+}
+
+// A bare image says nothing of the machine, not even a name: what the manifest says is all there
+// is.
 static int describe_bare(const struct run *r, struct vm *vm, struct err *err)
 {
   const struct migration_source_image *s = r->spec->source.image;
   const struct migration_image_disk *disks = s->disks.items;
-  const struct migration_target_vm *t = r->spec->target.vm;
   table_defaults(&vm_json_table, vm);
-  if (s->path)
-    return add_bare(vm, s->path, DISK_FORMAT_ANY, err);
+  if (s->path && add_bare(vm, s->path, DISK_FORMAT_ANY, err) != 0)
+    return -1;
   for (size_t i = 0; i < s->disks.count; i++)
     if (add_bare(vm, disks[i].path, format_named(disks[i].format), err) != 0)
       return -1;
-  if (t) {
-    const struct migration_network *networks = t->networks.items;
-    for (size_t i = 0; i < t->networks.count; i++) {
-      struct vm_nic *nic = list_add(&vm->nics, sizeof(*nic), LIMIT_NICS);
-      if (nic)
-        *nic = (struct vm_nic){.model = str_dup("virtio"), .network = str_dup(networks[i].source)};
-    }
-  }
+  if (r->spec->target.vm)
+    add_nics(r->spec->target.vm, vm);
   return 0;
 }
 
