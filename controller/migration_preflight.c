@@ -87,10 +87,6 @@ static void check_delete(const struct run *r, struct findings *f)
   struct err failed = ERR_INIT;
   if (r->spec->source_after.action != SOURCE_DELETE)
     return;
-  if (r->spec->source.vm->disks.count)
-    findings_add(f, "SourceDelete", FINDING_ERROR,
-                 "move all disks, or choose another spec.sourceAfter.action",
-                 "spec.sourceAfter.action is Delete, but spec.source.vm.disks leaves disks behind");
   if (provider_access(r->m, r->key.ns, &r->spec->source.vm->provider, PROVIDER_DELETE_SOURCE,
                       &access, &failed) != 0)
     findings_add(f, "SourceDelete", FINDING_ERROR, "or choose another spec.sourceAfter.action",
