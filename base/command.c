@@ -266,7 +266,7 @@ static int wait_a_bit(struct run *r, struct pollfd *fds)
 static int check_limits(struct run *r, struct err *err)
 {
   const char *name = r->c->argv[0];
-  if (r->c->cancel && *r->c->cancel)
+  if (r->c->cancel && __atomic_load_n(r->c->cancel, __ATOMIC_RELAXED))
     return err_set(err, ERR_CANCELLED, "%s was stopped", name);
   if (r->deadline_ms && clock_ms() >= r->deadline_ms)
     return err_set(err, ERR_TIMEOUT, "%s did not end within %lld ms", name,

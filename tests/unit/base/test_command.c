@@ -130,7 +130,7 @@ static void *cancel_soon(void *arg)
 {
   struct timespec pause = {.tv_nsec = 50000000};
   nanosleep(&pause, NULL);
-  *(volatile bool *)arg = true;
+  __atomic_store_n((volatile bool *)arg, true, __ATOMIC_RELAXED);
   return NULL;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/pattern.h"
 #include "base/secret.h"
 #include "base/str.h"
 #include "tests/unit/unit.h"
@@ -100,6 +101,23 @@ static void writes_for_people(void **state)
     assert_int_equal(again_ms, durations_ms[i]);
   }
   assert_string_equal(str_duration_text(3723004, b), "1h2m3s4ms");
+}
+
+static void matches_patterns(void **state)
+{
+  (void)state;
+  static char patterns[200][16]; // more than are kept
+  assert_true(pattern_matches("^a+$", "aaa") && !pattern_matches("^a+$", "aab"));
+  assert_false(pattern_matches("^a+$", NULL) || pattern_matches("(", "("));
+  assert_false(pattern_matches("^a+$", "aa\n"));
+  for (int round = 0; round < 2; round++)
+    for (int i = 0; i < 200; i++) {
+      snprintf(patterns[i], sizeof(patterns[i]), "^x%d$", i);
+      assert_true(pattern_matches(patterns[i], patterns[i] + 1) == false);
+      char text[16];
+      snprintf(text, sizeof(text), "x%d", i);
+      assert_true(pattern_matches(patterns[i], text));
+    }
 }
 
 // ---- buf ------------------------------------------------------------------------------------
@@ -276,6 +294,7 @@ int main(void)
       cmocka_unit_test(compares),
       cmocka_unit_test(reads_numbers),
       cmocka_unit_test(writes_for_people),
+      cmocka_unit_test(matches_patterns),
       cmocka_unit_test(buffers_grow_to_their_limit),
       cmocka_unit_test(buffers_hold_bytes),
       cmocka_unit_test(reads_and_writes_times),
