@@ -52,7 +52,7 @@ static const struct field nic_fields[] = {
 static const struct table nic_table = TABLE(struct vm_nic, nic_fields);
 
 #define VM_FIELDS(disks_table)                                                                     \
-  {"name", FIELD_STRING, offsetof(struct vm, name), .min = 1, .max = 255},                         \
+  {"name", FIELD_STRING, offsetof(struct vm, name), .required = true, .min = 1, .max = 255},       \
       {"uuid", FIELD_STRING, offsetof(struct vm, uuid), .max = 36},                                \
       {"cpus", FIELD_INT, offsetof(struct vm, cpus), .min = 0, .max = 4096},                       \
       {"memoryBytes", FIELD_BYTES, offsetof(struct vm, memory_bytes), .min = 0,                    \
