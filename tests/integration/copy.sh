@@ -224,17 +224,17 @@ part_stop() {
   absent "and clears it away" k.qcow2.*
 
   # Private folders: they go with their process, or with the next one.
-  is "some data" 0 "$drover" copy --progress none pattern:64Mi,data=100 "$work/q.raw"
-  is "in an image that QEMU reads" 0 qemu-img convert -O vmdk q.raw q.vmdk
-  "$drover" copy --progress json --limit 4M q.vmdk "$work/p.raw" > p.out 2> p.err &
+  yes "what can be compressed" | head -c 64M > q.raw
+  is "compressed: QEMU reads it" 0 qemu-img convert -c -O qcow2 q.raw q.qcow2
+  "$drover" copy --progress json --limit 4M q.qcow2 "$work/p.raw" > p.out 2> p.err &
   pid=$!
   wait_for 20 grep -q '"transferredBytes":[1-9]' p.out || miss "bytes move from QEMU" "$(cat p.out p.err)"
   same "a private folder while it runs" 1 "$(ls -d r/process-* | wc -l)"
-  is "another process" 0 "$drover" digest q.vmdk
+  is "another process" 0 "$drover" digest q.qcow2
   same "that of the living stays" 1 "$(ls -d r/process-* | wc -l)"
   kill -KILL $pid
   wait $pid
-  is "the next process" 0 "$drover" digest q.vmdk
+  is "the next process" 0 "$drover" digest q.qcow2
   absent "clears away that of the killed one" r/process-*
 
   # As a controller runs it.
