@@ -52,7 +52,7 @@ truncate -s 8M "$WORK/a/pool/cunning.raw"
 machine a cunning "$(disk_xml "$WORK/a/pool/cunning.raw" raw vda)"
 
 # More than the small places hold; and the same, compressed, which shows only when it is written.
-"$DROVER" copy pattern:16M,seed=7 "$WORK/a/pool/big.qcow2" --progress none > /dev/null
+"$DROVER" copy pattern:12M,seed=7 "$WORK/a/pool/big.qcow2" --progress none > /dev/null
 machine a big "$(disk_xml "$WORK/a/pool/big.qcow2" qcow2 vda)"
 qemu-img create -q -f raw "$WORK/even.raw" 16M
 qemu-io -f raw -c 'write -q -P 7 0 16M' "$WORK/even.raw"
@@ -163,7 +163,7 @@ cp good.qcow2 huge.qcow2 && poke huge.qcow2 24 '\x7f\xff\xff\xff'
 qemu-img create -q -f qcow2 -u -b /etc/passwd -F raw backing.qcow2 8M
 with_data_file . data-file.qcow2
 qemu-img create -q -f qcow2 --object secret,id=s,data=abc \
-  -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 encrypted.qcow2 8M
+  -o encrypt.format=aes,encrypt.key-secret=s encrypted.qcow2 8M
 printf '# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\ncreateType="monolithicFlat"\n%s\n' \
   'RW 4 FLAT "/etc/passwd" 0' > flat.vmdk
 : > empty.qcow2
@@ -186,7 +186,7 @@ poke "$VAULT/flipped/$stored" "$flip_at" '\xa4'
 truncate -s -65536 "$VAULT/shortened/$stored"
 
 # Other content, and as many bytes.
-qemu-io -f qcow2 -c 'write -q -P 0x11 1M 1M' "$VAULT/exchanged/$stored"
+qemu-io -f qcow2 -c 'write -q -P 0x11 1M 512k' "$VAULT/exchanged/$stored"
 
 for each in a b; do at $each pool-refresh default > /dev/null; done
 world > "$WORK/world"
