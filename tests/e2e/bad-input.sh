@@ -20,7 +20,7 @@ mkdir -p "$TEMPORARY" "$PARTS" "$ROWS" "$VAULT/bare"
 # A name of its own for the program, so that its processes can be told from those of others.
 cp "$DROVER" "$WORK/drover"
 DROVER=$WORK/drover
-export TMPDIR=$TEMPORARY XDG_RUNTIME_DIR=''
+export TMPDIR=$TEMPORARY XDG_RUNTIME_DIR=$TEMPORARY
 row=0
 
 # ---- the world ----
@@ -234,7 +234,7 @@ moves_as_raw() {
   unchanged
 }
 
-under_way() { [ "$(status_of m .status.progress.transferredBytes)" -gt 0 ]; }
+upload_has_begun() { uploads | grep .; }
 
 in_background() { # in_background ARGS...: drover run; $! is its process
   timeout -k 5 60 "$DROVER" run --state "$STATE" "$@" > "$ROW/output" 2>&1 &
@@ -242,16 +242,16 @@ in_background() { # in_background ARGS...: drover run; $! is its process
 
 server_comes_back() {
   local status=0
-  manifest "$(vm a big)" "$(image s3 back 'format: raw')" 'transfer: {bytesPerSecond: 2M}' \
+  manifest "$(vm a big)" "$(image s3 back 'format: raw')" 'transfer: {bytesPerSecond: 1M}' \
     'retry: {limit: 1, initialDelay: 100ms, maxDelay: 100ms}'
   in_background -f "$ROW/all.yaml"
-  wait_for 30 under_way
+  wait_for 30 upload_has_begun
   "$HOSTS/minio" stop "$WORK/s3"
   wait $! || status=$?
   "$HOSTS/minio" start "$WORK/s3"
-  [ $status = 3 ]
+  [ $status = 3 ] || { echo "exit status $status:"; cat "$ROW/output"; return 1; }
   failed_as Unreachable "disk vda"
-  sed -i 's/limit: 1/limit: 5/; s/bytesPerSecond: 2M//' "$ROW/all.yaml"
+  sed -i 's/limit: 1/limit: 5/; s/bytesPerSecond: 1M//' "$ROW/all.yaml"
   exits 3 run -f "$ROW/all.yaml" # what is finished is not begun again by a larger limit alone
   exits 0 run -f "$ROW/all.yaml" --retry
   look
@@ -275,16 +275,18 @@ s3_empty() { # away with what is below a folder
 
 blocked() { [ "$(status_of m '.status.conditions[] | select(.type == "Progressing").reason')" = CleanupBlocked ]; }
 
-staged_server_goes_away() {
+disk_is() { [ "$(status_of m '.status.disks[0].phase')" = "$1" ]; }
+
+staged_server_goes_away() { # in the second leg, when it is read
   local status=0
   manifest "$(vm a big)" "$TO" 'via: {storeRef: {name: s3}}' 'transfer: {bytesPerSecond: 2M}' "$ONCE" "$REMOVE"
   in_background -f "$ROW/all.yaml"
-  wait_for 30 under_way
+  wait_for 30 disk_is Restoring
   "$HOSTS/minio" stop "$WORK/s3"
-  wait_for 30 blocked # it cannot take back what it staged, says so, and goes on trying
+  wait_for 40 blocked # it cannot take back what it staged, says so, and goes on trying
   "$HOSTS/minio" start "$WORK/s3"
   wait $! || status=$?
-  [ $status = 3 ]
+  [ $status = 3 ] || { echo "exit status $status:"; cat "$ROW/output"; return 1; }
   failed_as Unreachable "disk vda"
   unchanged
   forget
