@@ -192,6 +192,9 @@ static int target_vm_end(struct run *r, const char *disk, struct mover_end *ret,
   if (!new_reach(ret))
     return err_set(err, ERR_NO_MEMORY, "no memory");
   struct owned view = owned_view(o);
+  // Its name bears our uid, and the provider has seen that nobody uses it: what is there is of an
+  // earlier life of ours, which ended between the last byte and the word about it in status.
+  ret->replace = true;
   return provider_target_prepare(p, &t, disk_number(vm, disk), &view, ret->reach, err);
 }
 
