@@ -43,6 +43,10 @@ with_data_file() { # with_data_file FOLDER FILE
 with_data_file "$WORK/a/pool" elsewhere.qcow2
 machine a elsewhere "$(disk_xml "$WORK/a/pool/elsewhere.qcow2" qcow2 vda)"
 
+# Neither beside it nor in a pool.
+qemu-img create -q -f qcow2 -u -b /etc/passwd -F raw "$WORK/a/pool/outside.qcow2" 8M
+machine a outside "$(disk_xml "$WORK/a/pool/outside.qcow2" qcow2 vda)"
+
 # What the definition says is the end of the chain is not.
 qemu-img create -q -f qcow2 -u -b /etc/passwd -F raw "$WORK/a/pool/astray.qcow2" 8M
 machine a astray "$(disk_xml "$WORK/a/pool/astray.qcow2" qcow2 vda '<backingStore/>')"
@@ -59,6 +63,9 @@ qemu-io -f raw -c 'write -q -P 7 0 16M' "$WORK/even.raw"
 qemu-img convert -q -c -O qcow2 "$WORK/even.raw" "$WORK/a/pool/packed.qcow2"
 rm "$WORK/even.raw"
 machine a packed "$(disk_xml "$WORK/a/pool/packed.qcow2" qcow2 vda)"
+cp "$WORK/a/pool/packed.qcow2" "$WORK/a/pool/awake.qcow2"
+machine a awake "$(disk_xml "$WORK/a/pool/awake.qcow2" qcow2 vda)"
+at a start awake > /dev/null
 
 ODD_NAME="it's \"a\" VM & <größer> 日本"
 ODD_NAME_YAML=\"${ODD_NAME//\"/\\\"}\"
@@ -171,11 +178,14 @@ echo "this is no image" > text.qcow2
 cd - > /dev/null
 
 # What drover exports, and what may become of it.
-{ migration m "$(vm a plain)" "$(image file exported)" > "$ROWS/m.yaml"; }
+{
+  migration m "$(vm a plain)" "$(image file exported)"
+  migration other "$(vm a cunning)" "$(image file other)"
+} > "$ROWS/m.yaml"
 whole "$ROWS/m.yaml" > "$ROWS/all.yaml"
 STATE=$ROWS/state.db run -f "$ROWS/all.yaml" > "$ROWS/output" 2>&1 || { cat "$ROWS/output"; exit 1; }
 at a autostart plain > /dev/null # the export took it away
-for each in foreign damaged leads-out tomorrow flipped shortened exchanged; do cp -r "$VAULT/exported" "$VAULT/$each"; done
+for each in foreign damaged leads-out tomorrow flipped shortened exchanged replaced; do cp -r "$VAULT/exported" "$VAULT/$each"; done
 jq 'del(.owner)' "$VAULT/exported/vm.json" > "$VAULT/foreign/vm.json"
 head -c 100 "$VAULT/exported/vm.json" > "$VAULT/damaged/vm.json"
 jq '.disks[0].object = "../bare/good.qcow2"' "$VAULT/exported/vm.json" > "$VAULT/leads-out/vm.json"
@@ -185,7 +195,8 @@ flip_at=$(LC_ALL=C grep -obaP '\xa5{64}' "$VAULT/flipped/$stored" | tail -n 1 | 
 poke "$VAULT/flipped/$stored" "$flip_at" '\xa4'
 truncate -s -65536 "$VAULT/shortened/$stored"
 
-# Other content, and as many bytes.
+# Another disk of that size with the manifest that belongs to it; and other content with the old one.
+cp "$VAULT/other/disk-0"* "$VAULT/replaced/"
 qemu-io -f qcow2 -c 'write -q -P 0x11 1M 512k' "$VAULT/exchanged/$stored"
 
 for each in a b; do at $each pool-refresh default > /dev/null; done
