@@ -16,6 +16,9 @@
 
 #define MOVERS_PER_MIGRATION 4
 
+DEFINE_CLEANUP(storage_free, struct storage *)
+DEFINE_CLEANUP(storage_lane_free, struct storage_lane *)
+
 enum leg { LEG_NONE, LEG_WHOLE, LEG_STAGE, LEG_RESTORE };
 
 static const struct disk_phase {
@@ -259,6 +262,31 @@ static bool sha256_wanted(const struct run *r, enum leg leg)
   return r->spec->target.image != NULL;
 }
 
+// What vm.json says the disk must come out as. The manifest beside a disk says so as well, but could
+// have been exchanged together with it. *ret stays NULL for bare images.
+static int digest_of_layout(struct run *r, const char *disk, char **ret, struct err *err)
+{
+  const struct migration_source_image *s = r->spec->source.image;
+  if (!s || !s->path || r->spec->transfer.verify == MIGRATE_VERIFY_NONE)
+    return 0;
+  struct image image CLEANUP(image_release) = {0};
+  struct storage *store CLEANUP(storage_free_p) = NULL;
+  struct storage_lane *lane CLEANUP(storage_lane_free_p) = NULL;
+  struct err failed = ERR_INIT;
+  if (run_store_lane(r, &s->store, false, &store, &lane, err) != 0)
+    return -1;
+  if (image_read(lane, s->path, &image, &failed) != 0) {
+    if (failed.kind == ERR_NOT_FOUND)
+      return 0;
+    *err = failed;
+    return -1;
+  }
+  const struct image_disk *stored = image_disk_named(&image, disk);
+  if (stored && !str_empty(stored->content_digest))
+    *ret = str_dup(stored->content_digest);
+  return 0;
+}
+
 static int fill_spec(struct run *r, const struct migration_disk_status *d, enum leg leg,
                      struct mover_spec *s, struct err *err)
 {
@@ -274,6 +302,8 @@ static int fill_spec(struct run *r, const struct migration_disk_status *d, enum 
     s->expected_digest = str_dup(d->content_digest);
   else
     s->expected_sha256 = str_dup(sha256_of_bare(r, d->name));
+  if (leg == LEG_WHOLE && digest_of_layout(r, d->name, &s->expected_digest, err) != 0)
+    return -1;
   for (size_t i = 0; i < r->m->allowed_cidrs.count; i++)
     strings_add(&s->allowed_endpoints, r->m->allowed_cidrs.items[i]);
   if (leg_source(r, d->name, leg, &s->source, err) != 0 ||

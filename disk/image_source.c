@@ -157,12 +157,23 @@ static int start_qemu(struct image_source *s, size_t i, struct err *err)
   return 0;
 }
 
+// QEMU failed. Where its bytes come from our own server, that one knows why: the store did not
+// answer, say. Returns -1.
+static int blame(struct image_source *s, size_t depth, struct err *err)
+{
+  if (s->servers[depth])
+    nbd_server_fault(s->servers[depth], err);
+  return -1;
+}
+
 // Puts the image at a depth on top of what lies below it.
 static int map_image(struct image_source *s, size_t depth, struct err *err)
 {
   struct mapping m = {.image = s, .depth = depth};
   struct places joined = {0};
   int failed = qemu_map(s->graphs[depth], add_place, &m, &s->stopped, err);
+  if (failed && !atomic_load(&s->stopped))
+    blame(s, depth, err);
   if (!failed)
     failed = places_join(&m.places, &s->places, &joined, err);
   if (!failed && m.needs_qemu && !s->qemu[depth])
@@ -265,8 +276,10 @@ static int read_qemu(struct image_source *s, struct image_lane *l, size_t depth,
 {
   if (!l->qemu[depth] && nbd_hub_connect(s->qemu[depth], false, &l->qemu[depth], err) != 0)
     return -1;
-  if (nbd_pread(l->qemu[depth]->nbd, into, length, offset, 0) != 0)
-    return nbd_hub_error(s->qemu[depth], "read", err);
+  if (nbd_pread(l->qemu[depth]->nbd, into, length, offset, 0) != 0) {
+    nbd_hub_error(s->qemu[depth], "read", err);
+    return atomic_load(&s->stopped) ? -1 : blame(s, depth, err);
+  }
   return 0;
 }
 

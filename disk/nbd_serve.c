@@ -50,6 +50,7 @@ struct nbd_server {
   pthread_t acceptor;
   pthread_mutex_t lock;
   bool stopping;
+  struct err fault; // the first of the reader
   struct connection connections[CONNECTIONS_MAX];
 };
 
@@ -205,6 +206,23 @@ struct reader_lane {
   char *room; // simple_reply and REQUEST_BYTES
 };
 
+static void note_fault(struct nbd_server *s, const struct err *err)
+{
+  LOCK_FOR_SCOPE(&s->lock);
+  if (s->fault.kind == ERR_NONE)
+    s->fault = *err;
+}
+
+int nbd_server_fault(struct nbd_server *s, struct err *err)
+{
+  LOCK_FOR_SCOPE(&s->lock);
+  if (s->fault.kind == ERR_NONE)
+    return 0;
+  if (err)
+    *err = s->fault;
+  return -1;
+}
+
 static uint32_t read_request(struct nbd_server *s, struct reader_lane *l, uint64_t offset,
                              uint32_t length)
 {
@@ -213,7 +231,10 @@ static uint32_t read_request(struct nbd_server *s, struct reader_lane *l, uint64
     return NBD_EINVAL;
   struct err err = ERR_INIT;
   char *into = l->room + sizeof(struct simple_reply);
-  return object_read(s->reader, l->lane, into, length, offset, &err) == 0 ? 0 : NBD_EIO;
+  if (object_read(s->reader, l->lane, into, length, offset, &err) == 0)
+    return 0;
+  note_fault(s, &err);
+  return NBD_EIO;
 }
 
 static bool serve_request(struct nbd_server *s, int fd, struct reader_lane *l)
@@ -246,8 +267,12 @@ static void serve(struct nbd_server *s, int fd)
 {
   struct reader_lane l = {0};
   struct err err = ERR_INIT;
-  if (!handshake(s, fd) || object_lane_open(s->reader, &l.lane, &err) != 0)
+  if (!handshake(s, fd))
     return;
+  if (object_lane_open(s->reader, &l.lane, &err) != 0) {
+    note_fault(s, &err);
+    return;
+  }
   l.room = malloc(sizeof(struct simple_reply) + REQUEST_BYTES);
   while (l.room && serve_request(s, fd, &l))
     ;

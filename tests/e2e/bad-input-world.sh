@@ -43,6 +43,10 @@ with_data_file() { # with_data_file FOLDER FILE
 with_data_file "$WORK/a/pool" elsewhere.qcow2
 machine a elsewhere "$(disk_xml "$WORK/a/pool/elsewhere.qcow2" qcow2 vda)"
 
+# Neither beside it nor in a pool.
+qemu-img create -q -f qcow2 -u -b /etc/passwd -F raw "$WORK/a/pool/outside.qcow2" 8M
+machine a outside "$(disk_xml "$WORK/a/pool/outside.qcow2" qcow2 vda)"
+
 # What the definition says is the end of the chain is not.
 qemu-img create -q -f qcow2 -u -b /etc/passwd -F raw "$WORK/a/pool/astray.qcow2" 8M
 machine a astray "$(disk_xml "$WORK/a/pool/astray.qcow2" qcow2 vda '<backingStore/>')"
@@ -52,13 +56,16 @@ truncate -s 8M "$WORK/a/pool/cunning.raw"
 machine a cunning "$(disk_xml "$WORK/a/pool/cunning.raw" raw vda)"
 
 # More than the small places hold; and the same, compressed, which shows only when it is written.
-"$DROVER" copy pattern:16M,seed=7 "$WORK/a/pool/big.qcow2" --progress none > /dev/null
+"$DROVER" copy pattern:12M,seed=7 "$WORK/a/pool/big.qcow2" --progress none > /dev/null
 machine a big "$(disk_xml "$WORK/a/pool/big.qcow2" qcow2 vda)"
 qemu-img create -q -f raw "$WORK/even.raw" 16M
 qemu-io -f raw -c 'write -q -P 7 0 16M' "$WORK/even.raw"
 qemu-img convert -q -c -O qcow2 "$WORK/even.raw" "$WORK/a/pool/packed.qcow2"
 rm "$WORK/even.raw"
 machine a packed "$(disk_xml "$WORK/a/pool/packed.qcow2" qcow2 vda)"
+cp "$WORK/a/pool/packed.qcow2" "$WORK/a/pool/awake.qcow2"
+machine a awake "$(disk_xml "$WORK/a/pool/awake.qcow2" qcow2 vda)"
+at a start awake > /dev/null
 
 ODD_NAME="it's \"a\" VM & <größer> 日本"
 ODD_NAME_YAML=\"${ODD_NAME//\"/\\\"}\"
@@ -163,7 +170,7 @@ cp good.qcow2 huge.qcow2 && poke huge.qcow2 24 '\x7f\xff\xff\xff'
 qemu-img create -q -f qcow2 -u -b /etc/passwd -F raw backing.qcow2 8M
 with_data_file . data-file.qcow2
 qemu-img create -q -f qcow2 --object secret,id=s,data=abc \
-  -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 encrypted.qcow2 8M
+  -o encrypt.format=aes,encrypt.key-secret=s encrypted.qcow2 8M
 printf '# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\ncreateType="monolithicFlat"\n%s\n' \
   'RW 4 FLAT "/etc/passwd" 0' > flat.vmdk
 : > empty.qcow2
@@ -171,11 +178,14 @@ echo "this is no image" > text.qcow2
 cd - > /dev/null
 
 # What drover exports, and what may become of it.
-{ migration m "$(vm a plain)" "$(image file exported)" > "$ROWS/m.yaml"; }
+{
+  migration m "$(vm a plain)" "$(image file exported)"
+  migration other "$(vm a cunning)" "$(image file other)"
+} > "$ROWS/m.yaml"
 whole "$ROWS/m.yaml" > "$ROWS/all.yaml"
 STATE=$ROWS/state.db run -f "$ROWS/all.yaml" > "$ROWS/output" 2>&1 || { cat "$ROWS/output"; exit 1; }
 at a autostart plain > /dev/null # the export took it away
-for each in foreign damaged leads-out tomorrow flipped shortened exchanged; do cp -r "$VAULT/exported" "$VAULT/$each"; done
+for each in foreign damaged leads-out tomorrow flipped shortened exchanged replaced; do cp -r "$VAULT/exported" "$VAULT/$each"; done
 jq 'del(.owner)' "$VAULT/exported/vm.json" > "$VAULT/foreign/vm.json"
 head -c 100 "$VAULT/exported/vm.json" > "$VAULT/damaged/vm.json"
 jq '.disks[0].object = "../bare/good.qcow2"' "$VAULT/exported/vm.json" > "$VAULT/leads-out/vm.json"
@@ -185,8 +195,9 @@ flip_at=$(LC_ALL=C grep -obaP '\xa5{64}' "$VAULT/flipped/$stored" | tail -n 1 | 
 poke "$VAULT/flipped/$stored" "$flip_at" '\xa4'
 truncate -s -65536 "$VAULT/shortened/$stored"
 
-# Other content, and as many bytes.
-qemu-io -f qcow2 -c 'write -q -P 0x11 1M 1M' "$VAULT/exchanged/$stored"
+# Another disk of that size with the manifest that belongs to it; and other content with the old one.
+cp "$VAULT/other/disk-0"* "$VAULT/replaced/"
+qemu-io -f qcow2 -c 'write -q -P 0x11 1M 512k' "$VAULT/exchanged/$stored"
 
 for each in a b; do at $each pool-refresh default > /dev/null; done
 world > "$WORK/world"

@@ -20,17 +20,17 @@ mkdir -p "$TEMPORARY" "$PARTS" "$ROWS" "$VAULT/bare"
 # A name of its own for the program, so that its processes can be told from those of others.
 cp "$DROVER" "$WORK/drover"
 DROVER=$WORK/drover
-export TMPDIR=$TEMPORARY XDG_RUNTIME_DIR=''
+export TMPDIR=$TEMPORARY XDG_RUNTIME_DIR=$TEMPORARY
 row=0
 
 # ---- the world ----
 
 part() { cat > "$PARTS/$1.yaml"; }
 
-disk() { # disk HOST FILE FORMAT MIB: with 3 MiB of data
+disk() { # disk HOST FILE FORMAT MIB: with 1 MiB of data
   local to=$WORK/$1/pool/$2
   qemu-img create -q -f "$3" "$to" "$4M"
-  qemu-io -f "$3" -c 'write -q -P 0x5a 1M 2M' -c 'write -q -P 0xa5 3M 1M' "$to"
+  qemu-io -f "$3" -c 'write -q -P 0x5a 1M 512k' -c 'write -q -P 0xa5 3M 512k' "$to"
 }
 
 disk_xml() { # disk_xml FILE FORMAT DEVICE [MORE]
@@ -144,8 +144,7 @@ forget() { # the object goes, and takes back what it made
 broken_row() {
   exits 2 run -f "$ROW/m.yaml"
   says "$ROW/output" "$1"
-  [ ! -e "$STATE" ] || refuse get_json vmmigration m > /dev/null 2>&1
-  unchanged
+  [ ! -e "$STATE" ] || { refuse get_json vmmigration m > /dev/null 2>&1; unchanged; }
 }
 broken() {
   begin
@@ -161,13 +160,17 @@ failed_as() { # failed_as REASON SENTENCE
   jq -e '.status.phase == "Failed"' "$ROW/object" > /dev/null
 }
 
-# What may stay until it is asked for again (onFailure.target: Keep) goes with the object.
+owns_nothing() { jq -e '.status.owned // [] | length == 0' "$ROW/object" > /dev/null; }
+
+# A ledger that is empty must be right; what stays for another try (onFailure.target: Keep) goes with the object.
 fails_row() {
   exits 3 run -f "$ROW/all.yaml"
   says "$ROW/output" "$2"
   failed_as "$1" "$2"
-  ! grep -qF "$REMOVE" "$ROW/m.yaml" || unchanged
-  forget
+  if ! owns_nothing; then
+    refuse grep -qF "$REMOVE" "$ROW/m.yaml"
+    forget
+  fi
   unchanged
 }
 fails() {
@@ -231,7 +234,7 @@ moves_as_raw() {
   unchanged
 }
 
-under_way() { [ "$(status_of m .status.progress.transferredBytes)" -gt 0 ]; }
+upload_has_begun() { uploads | grep .; }
 
 in_background() { # in_background ARGS...: drover run; $! is its process
   timeout -k 5 60 "$DROVER" run --state "$STATE" "$@" > "$ROW/output" 2>&1 &
@@ -239,16 +242,16 @@ in_background() { # in_background ARGS...: drover run; $! is its process
 
 server_comes_back() {
   local status=0
-  manifest "$(vm a big)" "$(image s3 back 'format: raw')" 'transfer: {bytesPerSecond: 4M}' \
+  manifest "$(vm a big)" "$(image s3 back 'format: raw')" 'transfer: {bytesPerSecond: 1M}' \
     'retry: {limit: 1, initialDelay: 100ms, maxDelay: 100ms}'
   in_background -f "$ROW/all.yaml"
-  wait_for 30 under_way
+  wait_for 30 upload_has_begun
   "$HOSTS/minio" stop "$WORK/s3"
   wait $! || status=$?
   "$HOSTS/minio" start "$WORK/s3"
-  [ $status = 3 ]
+  [ $status = 3 ] || { echo "exit status $status:"; cat "$ROW/output"; return 1; }
   failed_as Unreachable "disk vda"
-  sed -i 's/limit: 1/limit: 5/; s/bytesPerSecond: 4M//' "$ROW/all.yaml"
+  sed -i 's/limit: 1/limit: 5/; s/bytesPerSecond: 1M//' "$ROW/all.yaml"
   exits 3 run -f "$ROW/all.yaml" # what is finished is not begun again by a larger limit alone
   exits 0 run -f "$ROW/all.yaml" --retry
   look
@@ -272,16 +275,18 @@ s3_empty() { # away with what is below a folder
 
 blocked() { [ "$(status_of m '.status.conditions[] | select(.type == "Progressing").reason')" = CleanupBlocked ]; }
 
-staged_server_goes_away() {
+disk_is() { [ "$(status_of m '.status.disks[0].phase')" = "$1" ]; }
+
+staged_server_goes_away() { # in the second leg, when it is read
   local status=0
-  manifest "$(vm a big)" "$TO" 'via: {storeRef: {name: s3}}' 'transfer: {bytesPerSecond: 4M}' "$ONCE" "$REMOVE"
+  manifest "$(vm a big)" "$TO" 'via: {storeRef: {name: s3}}' 'transfer: {bytesPerSecond: 2M}' "$ONCE" "$REMOVE"
   in_background -f "$ROW/all.yaml"
-  wait_for 30 under_way
+  wait_for 30 disk_is Restoring
   "$HOSTS/minio" stop "$WORK/s3"
-  wait_for 30 blocked # it cannot take back what it staged, says so, and goes on trying
+  wait_for 40 blocked # it cannot take back what it staged, says so, and goes on trying
   "$HOSTS/minio" start "$WORK/s3"
   wait $! || status=$?
-  [ $status = 3 ]
+  [ $status = 3 ] || { echo "exit status $status:"; cat "$ROW/output"; return 1; }
   failed_as Unreachable "disk vda"
   unchanged
   forget
