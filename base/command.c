@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
@@ -217,6 +218,8 @@ struct run {
   const struct command *c;
   struct command_child child;
   struct buf output, errors;
+  int process; // pidfd of the child
+  bool ended;
   size_t fed;
   int64_t deadline_ms; // 0 = none
 };
@@ -247,6 +250,9 @@ static int wait_a_bit(struct run *r, struct pollfd *fds)
   fds[0] = (struct pollfd){.fd = r->child.output, .events = POLLIN};
   fds[1] = (struct pollfd){.fd = r->child.errors, .events = POLLIN};
   fds[2] = (struct pollfd){.fd = r->child.input, .events = POLLOUT};
+  // Its end matters once nothing can come any more; asked earlier, it would make poll spin.
+  bool silent = r->child.output < 0 && r->child.errors < 0;
+  fds[3] = (struct pollfd){.fd = silent ? r->process : -1, .events = POLLIN};
   int64_t wait_ms = r->c->cancel ? 50 : -1;
   if (r->deadline_ms) {
     int64_t left = r->deadline_ms - clock_ms();
@@ -254,13 +260,13 @@ static int wait_a_bit(struct run *r, struct pollfd *fds)
       left = 0;
     wait_ms = wait_ms < 0 || left < wait_ms ? left : wait_ms;
   }
-  return poll(fds, 3, (int)wait_ms);
+  return poll(fds, 4, (int)wait_ms);
 }
 
 static int check_limits(struct run *r, struct err *err)
 {
   const char *name = r->c->argv[0];
-  if (r->c->cancel && *r->c->cancel)
+  if (r->c->cancel && __atomic_load_n(r->c->cancel, __ATOMIC_RELAXED))
     return err_set(err, ERR_CANCELLED, "%s was stopped", name);
   if (r->deadline_ms && clock_ms() >= r->deadline_ms)
     return err_set(err, ERR_TIMEOUT, "%s did not end within %lld ms", name,
@@ -272,8 +278,8 @@ static int check_limits(struct run *r, struct err *err)
 
 static int pump(struct run *r, struct err *err)
 {
-  while (r->child.output >= 0 || r->child.errors >= 0) {
-    struct pollfd fds[3];
+  while (!r->ended) {
+    struct pollfd fds[4];
     int ready = wait_a_bit(r, fds);
     if (ready > 0 && fds[0].revents)
       drain(&r->child.output, &r->output);
@@ -281,7 +287,8 @@ static int pump(struct run *r, struct err *err)
       drain(&r->child.errors, &r->errors);
     if (ready > 0 && fds[2].revents)
       feed(r);
-    if (check_limits(r, err) != 0)
+    r->ended = ready > 0 && fds[3].revents;
+    if (!r->ended && check_limits(r, err) != 0)
       return -1;
   }
   return 0;
@@ -293,6 +300,13 @@ static int start_run(struct run *r, struct err *err)
   struct command_start start = {.argv = c->argv, .env = c->env, .want_input = c->input != NULL};
   if (command_start(&start, &r->child, err) != 0)
     return -1;
+  r->process = pidfd_open(r->child.pid, 0);
+  if (r->process < 0) {
+    int number = errno;
+    struct command_result ended;
+    command_reap(&r->child, true, &ended);
+    return err_errno(err, number, "watch %s", c->argv[0]);
+  }
   if (r->child.input >= 0)
     fcntl(r->child.input, F_SETFL, O_NONBLOCK);
   if (r->child.input >= 0 && c->input_length == 0)
@@ -312,6 +326,7 @@ int command_run(const struct command *c, struct command_result *ret, struct err 
     return -1;
   int failed = pump(&r, err);
   command_reap(&r.child, failed, ret);
+  close(r.process);
   if (failed) {
     buf_release(&r.output);
     buf_release(&r.errors);

@@ -8,6 +8,7 @@
 // default signal handlers, no descriptor but 0, 1, 2 and those in `fds`, and dies with the thread
 // that started it (PR_SET_PDEATHSIG; so start long-lived children from threads that stay).
 // Secrets go through `input` or `fds`, never through argv or the environment.
+// The process must ignore SIGPIPE: a child need not take all of its input.
 //
 // command_set_fake() lets a test answer instead of running anything, and see every argv.
 #pragma once

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <inttypes.h>
-#include <regex.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +7,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/field_internal.h"
+#include "base/pattern.h"
 #include "base/str.h"
 
 #define SHOWN_MAX 80 // bytes of a wrong value that a message repeats
@@ -44,21 +44,9 @@ int spot_err(const struct spot *spot, struct err *err, const char *format, ...)
   return -1;
 }
 
-// POSIX regular expressions are compiled at each use: manifests are read rarely, and a cache would
-// need a lock.
-static bool matches(const char *pattern, const char *text)
-{
-  regex_t regex;
-  if (regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB) != 0)
-    return false;
-  bool match = regexec(&regex, text, 0, NULL, 0) == 0;
-  regfree(&regex);
-  return match;
-}
-
 bool field_check_form(const char *text, const char *form)
 {
-  return strlen(text) <= FIELD_AMOUNT_BYTES && matches(form, text);
+  return strlen(text) <= FIELD_AMOUNT_BYTES && pattern_matches(form, text);
 }
 
 int field_check_string(const struct field *f, const char *text, int64_t max,
@@ -73,7 +61,7 @@ int field_check_string(const struct field *f, const char *text, int64_t max,
       return spot_err(spot, err, "must not be empty");
     return spot_err(spot, err, "is shorter than %" PRId64 " bytes", f->min);
   }
-  if (f->pattern && !matches(f->pattern, text))
+  if (f->pattern && !pattern_matches(f->pattern, text))
     return spot_err(spot, err, "'%.*s' does not match %s", SHOWN_MAX, text, f->pattern);
   return 0;
 }

@@ -10,7 +10,8 @@
 #include "base/buf.h"
 #include "base/clock.h"
 
-#define LINE_MAX_BYTES 8192
+#define LINE_MAX_BYTES  (256u << 10)
+#define VALUE_MAX_BYTES 4096 // longer ones are cut: a line is for reading
 
 static enum log_format out_format = LOG_FORMAT_TEXT;
 static enum log_level out_level = LOG_LEVEL_INFO;
@@ -40,10 +41,25 @@ struct fields {
   struct json_object *json;
 };
 
+// Cuts a copy of a long value, not in the middle of a character.
+static const char *shortened(const char *value, char b[VALUE_MAX_BYTES])
+{
+  size_t n = strnlen(value, VALUE_MAX_BYTES);
+  if (n < VALUE_MAX_BYTES)
+    return value;
+  for (n -= 4; n > 0 && (value[n] & 0xc0) == 0x80;)
+    n--;
+  memcpy(b, value, n);
+  strcpy(b + n, "...");
+  return b;
+}
+
 static void add_field(struct fields *f, const char *key, const char *value)
 {
+  char b[VALUE_MAX_BYTES];
   if (!value)
     return;
+  value = shortened(value, b);
   if (f->json) {
     json_object_object_add(f->json, key, json_object_new_string(value));
     return;
@@ -76,7 +92,7 @@ static void start(struct fields *f, enum log_level level, const char *message)
     f->json = json_object_new_object();
     add_field(f, "time", now);
     add_field(f, "level", level_names[level]);
-    add_field(f, "message", message);
+    add_field(f, "msg", message); // "message" is what errors are logged under
     return;
   }
   buf_printf(&f->text, "%s %-7s %s", now, level_names[level], message);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "controller/following.h"
 #include "controller/progress_view.h"
@@ -214,8 +215,10 @@ static int change_command(const struct change *c, int argc, char **argv)
   struct err err = ERR_INIT;
   int rc = options_parse(c->options, argc, argv, &a, &operands, &err);
   int status = rc < 0 ? command_failed(c->options->name, &err) : EXIT_DONE;
-  if (rc == OPTIONS_PARSED)
+  if (rc == OPTIONS_PARSED) {
+    log_init(LOG_FORMAT_TEXT, LOG_LEVEL_OFF); // what matters is in the objects, and said from there
     status = change(c, &a, &operands);
+  }
   option_values_release(&operands);
   return status;
 }

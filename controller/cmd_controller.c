@@ -74,6 +74,7 @@ static void on_stop(void *arg)
 static void begin(void *arg)
 {
   struct program *p = arg;
+  log_info("at work", NULL);
   if (manager_start(p->manager, &p->err) != 0)
     loop_stop(p->loop);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "controller/state_command.h"
 #include "kube/object.h"
@@ -110,7 +111,7 @@ static int finish(const struct arguments *a, const struct named *all, size_t cou
   return status;
 }
 
-static int delete (const struct arguments *a, const struct option_values *operands)
+static int delete_named(const struct arguments *a, const struct option_values *operands)
 {
   struct err err = ERR_INIT;
   struct named *all CLEANUP(cleanup_free_) = NULL;
@@ -129,8 +130,10 @@ int cmd_delete(int argc, char **argv)
   struct err err = ERR_INIT;
   int rc = options_parse(&options, argc, argv, &a, &operands, &err);
   int status = rc < 0 ? command_failed("delete", &err) : EXIT_DONE;
-  if (rc == OPTIONS_PARSED)
-    status = delete (&a, &operands);
+  if (rc == OPTIONS_PARSED) {
+    log_init(LOG_FORMAT_TEXT, LOG_LEVEL_OFF); // what matters is in the objects, and said from there
+    status = delete_named(&a, &operands);
+  }
   option_values_release(&operands);
   return status;
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // drover run: the operator on manifests, without a cluster. Applies them to the state file, works
 // on everything in it, shows the progress, ends when what was named has ended.
-#include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -122,10 +123,22 @@ static void on_changed(void *arg, const struct object_key *key)
   following_changed(arg, key);
 }
 
+// A full disk stops everything, and no object can say so.
+static void tell_trouble(struct following *r)
+{
+  struct err err = ERR_INIT;
+  if (!store_sqlite_trouble(r->store, &err))
+    err.message[0] = '\0';
+  if (err.message[0] && !str_eq(err.message, r->trouble))
+    progress_view_say(r->view, clock_wall_ms(), "%s", err.message);
+  memcpy(r->trouble, err.message, sizeof(r->trouble));
+}
+
 static bool on_tick(void *arg)
 {
   struct following *r = arg;
   fit(r);
+  tell_trouble(r);
   following_look(r, clock_ms(), clock_wall_ms());
   progress_view_draw(r->view, clock_ms());
   return !r->stay && following_is_over(r);
@@ -149,12 +162,14 @@ static int end(struct following *r, enum drive_end how, const struct err *err)
   return EXIT_INTERRUPTED;
 }
 
-static int run_store(struct following *r, const struct arguments *a, const struct manifests *m)
+static int run_store(struct following *r, const struct arguments *a, struct manifests *m)
 {
   struct err err = ERR_INIT;
   if (apply_manifests(r, m, state_namespace(&a->common), &err) != 0 ||
       (!m->count && name_all(r, &err) != 0) || (a->retry && following_retry(r, &err) != 0))
     return command_failed("run", &err);
+  manifests_release(m); // JSON trees are large, and some held Secrets
+  malloc_trim(0);
   struct drive d = {
       .store = r->store, .changed = on_changed, .tick = on_tick, .stopping = on_stopping, .arg = r};
   enum drive_end how = drive(&d, &err);

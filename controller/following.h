@@ -14,8 +14,9 @@ struct following {
   struct object_store *store;
   struct progress_view *view; // freed with it
   bool stay;
-  struct list items; // of struct followed
-  struct list dirty; // of struct object_key: changed since the last look
+  struct list items;             // of struct followed
+  struct list dirty;             // of struct object_key: changed since the last look
+  char trouble[ERR_MESSAGE_MAX]; // of the state file, as told last
 };
 
 void following_release(struct following *r);

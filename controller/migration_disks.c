@@ -253,6 +253,15 @@ static const char *sha256_of_bare(const struct run *r, const char *disk)
   return NULL;
 }
 
+// For people with sha256sum: of an image that stays. A volume changes as soon as the guest runs,
+// and a staged object goes; the content digest is taken in any case.
+static bool sha256_wanted(const struct run *r, enum leg leg)
+{
+  if (leg == LEG_STAGE)
+    return r->spec->via->retain == RETAIN_ALWAYS;
+  return r->spec->target.image != NULL;
+}
+
 static int fill_spec(struct run *r, const struct migration_disk_status *d, enum leg leg,
                      struct mover_spec *s, struct err *err)
 {
@@ -261,6 +270,7 @@ static int fill_spec(struct run *r, const struct migration_disk_status *d, enum 
   s->disk = str_dup(d->name);
   s->attempt = d->attempts + 1;
   s->verify = r->spec->transfer.verify;
+  s->no_object_sha256 = !sha256_wanted(r, leg);
   s->lanes = r->spec->transfer.connections;
   s->stall_timeout_ms = r->spec->transfer.stall_timeout_ms;
   if (leg == LEG_RESTORE)

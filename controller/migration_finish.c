@@ -136,9 +136,12 @@ static int write_image(struct run *r, const char *role, const struct ref *store_
   struct image image CLEANUP(image_release) = {.layout_version = 1, .owner = str_dup(r->owner)};
   if (run_vm(r, &vm, err) != 0 || vm_copy(vm, &image.vm, err) != 0)
     return -1;
-  for (size_t i = 0; i < vm->disks.count; i++)
+  struct vm_disk *disks = image.vm.disks.items;
+  for (size_t i = 0; i < vm->disks.count; i++) {
+    disks[i].format = plan_object_format(r, vm_disk_at(vm, i)); // as stored, not as it was
     if (image_disk_of(r, role, vm_disk_at(vm, i), &image, err) != 0)
       return -1;
+  }
   struct storage *store CLEANUP(storage_free_p) = NULL;
   struct storage_lane *lane CLEANUP(storage_lane_free_p) = NULL;
   if (run_store_lane(r, store_ref, true, &store, &lane, err) != 0)

@@ -20,6 +20,21 @@ static int format_named(const char *name)
   return DISK_FORMAT_ANY;
 }
 
+static int fit_to_read(const struct vm_disk *d, const struct image_info *info, struct err *err)
+{
+  if (info->backing_path)
+    return err_set(err, ERR_CORRUPT, "%s names a backing file (%s); flatten it first", d->path,
+                   info->backing_path);
+  if (info->has_data_file)
+    return err_set(err, ERR_CORRUPT,
+                   "%s keeps its data in another file; convert it to a plain qcow2 first", d->path);
+  if (info->encrypted)
+    return err_set(err, ERR_UNSUPPORTED, "%s is encrypted; decrypt it first", d->path);
+  if (info->size_bytes == 0)
+    return err_set(err, ERR_CORRUPT, "%s is empty", d->path);
+  return 0;
+}
+
 // Reads the head of a stored disk: what it is, how large, and whether it is fit to be opened at
 // all.
 static int look_at(struct storage *store, struct vm_disk *d, struct err *err)
@@ -34,16 +49,8 @@ static int look_at(struct storage *store, struct vm_disk *d, struct err *err)
     return err_prefix(err, "%s", d->path);
   d->format = info.format;
   d->capacity_bytes = (int64_t)info.size_bytes;
-  char *backing = TAKE(info.backing_path);
-  bool encrypted = info.encrypted;
+  int bad = fit_to_read(d, &info, err);
   image_info_release(&info);
-  int bad = 0;
-  if (backing)
-    bad = err_set(err, ERR_CORRUPT, "%s names a backing file (%s); flatten it first", d->path,
-                  backing);
-  else if (encrypted)
-    bad = err_set(err, ERR_UNSUPPORTED, "%s is encrypted; decrypt it first", d->path);
-  free(backing);
   return bad;
 }
 
@@ -83,25 +90,39 @@ static int add_bare(struct vm *vm, const char *path, int format, struct err *err
   return 0;
 }
 
-// A bare image says nothing of the machine: what the manifest says is all there is.
-static int describe_bare(const struct run *r, struct vm *vm, struct err *err)
+static int add_bare_disks(const struct migration_source_image *s, struct vm *vm, struct err *err)
 {
-  const struct migration_source_image *s = r->spec->source.image;
   const struct migration_image_disk *disks = s->disks.items;
-  const struct migration_target_vm *t = r->spec->target.vm;
-  table_defaults(&vm_json_table, vm);
   if (s->path)
     return add_bare(vm, s->path, DISK_FORMAT_ANY, err);
   for (size_t i = 0; i < s->disks.count; i++)
     if (add_bare(vm, disks[i].path, format_named(disks[i].format), err) != 0)
       return -1;
-  if (t) {
-    const struct migration_network *networks = t->networks.items;
-    for (size_t i = 0; i < t->networks.count; i++) {
-      struct vm_nic *nic = list_add(&vm->nics, sizeof(*nic), LIMIT_NICS);
-      if (nic)
-        *nic = (struct vm_nic){.model = str_dup("virtio"), .network = str_dup(networks[i].source)};
-    }
+  return 0;
+}
+
+// "images/web.qcow2" -> "web": what an image made of it says the machine is called.
+static char *name_of_file(const char *path)
+{
+  const char *slash = strrchr(path, '/');
+  const char *name = slash ? slash + 1 : path;
+  size_t length = strcspn(name, ".");
+  return length ? str_printf("%.*s", (int)length, name) : str_dup(name);
+}
+
+// A bare image says nothing of the machine: what the manifest says is all there is.
+static int describe_bare(const struct run *r, struct vm *vm, struct err *err)
+{
+  const struct migration_target_vm *t = r->spec->target.vm;
+  table_defaults(&vm_table, vm);
+  if (add_bare_disks(r->spec->source.image, vm, err) != 0)
+    return -1;
+  vm->name = t ? str_dup(t->name) : name_of_file(vm_disk_at(vm, 0)->path);
+  const struct migration_network *networks = t ? t->networks.items : NULL;
+  for (size_t i = 0; t && i < t->networks.count; i++) {
+    struct vm_nic *nic = list_add(&vm->nics, sizeof(*nic), LIMIT_NICS);
+    if (nic)
+      *nic = (struct vm_nic){.model = str_dup("virtio"), .network = str_dup(networks[i].source)};
   }
   return 0;
 }

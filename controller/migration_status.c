@@ -37,9 +37,19 @@ static void event(struct run *r, const char *type, const char *reason, const cha
   r->m->store->ops->event(r->m->store, r->o, type, reason, message);
 }
 
+// Of a finished migration, too: what becomes of the source afterwards may be blocked as well.
+static void say_blocked(struct run *r, const char *reason, const char *message)
+{
+  bool blocked = str_eq(reason, "CleanupBlocked");
+  if (blocked || condition_find(&r->st->conditions, "CleanupBlocked"))
+    condition(r, "CleanupBlocked", blocked, blocked ? reason : "NotBlocked",
+              blocked && message ? message : "");
+}
+
 void status_phase(struct run *r, enum migration_phase phase, const char *reason,
                   const char *message)
 {
+  say_blocked(r, reason, message);
   bool moved = phase != r->phase || str_empty(r->st->phase);
   r->phase = phase;
   set_text(&r->st->phase, migration_phase_names[phase]);

@@ -126,7 +126,10 @@ static void json_phase(struct progress_view *v, const struct item *item, int64_t
 {
   bool has_end = item->key.kind == OBJECT_VM_MIGRATION;
   struct json_object *line = json_line(has_end ? "phase" : "ready", &item->key, now_wall_ms);
-  object_set_string(line, has_end ? "phase" : "ready", item->phase);
+  if (has_end)
+    object_set_string(line, "phase", item->phase);
+  else
+    json_object_object_add(line, "ready", json_object_new_boolean(str_eq(item->phase, "Ready")));
   object_set_string(line, "reason", item->reason);
   object_set_string(line, "message", item->message);
   put_line(v, line);

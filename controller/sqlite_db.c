@@ -27,7 +27,7 @@ static const struct {
     {SQLITE_IOERR, ERR_IO, "reading or writing failed"},
 };
 
-int sqlite_err(struct sqlite_db *db, int code, struct err *err)
+static int set_err(struct sqlite_db *db, int code, struct err *err)
 {
   const char *detail = db->handle ? sqlite3_errmsg(db->handle) : sqlite3_errstr(code);
   for (size_t i = 0; i < ARRAY_SIZE(code_kinds); i++)
@@ -35,6 +35,16 @@ int sqlite_err(struct sqlite_db *db, int code, struct err *err)
       return err_set(err, code_kinds[i].kind, "state file %s: %s (%s)", db->path,
                      code_kinds[i].hint, detail);
   return err_set(err, ERR_INTERNAL, "state file %s: %s (SQLite code %d)", db->path, detail, code);
+}
+
+int sqlite_err(struct sqlite_db *db, int code, struct err *err)
+{
+  struct err failed = ERR_INIT;
+  set_err(db, code, &failed);
+  if (err)
+    *err = failed;
+  db->trouble = failed;
+  return -1;
 }
 
 // Synchronous FULL: a commit that was acknowledged survives a power cut. Secure delete: what a
@@ -182,6 +192,7 @@ int sqlite_write_commit(struct sqlite_write *w, struct err *err)
 {
   if (sqlite_exec(w->db, "COMMIT", NO_ARGS, err) != 0)
     return -1;
+  w->db->trouble.kind = ERR_NONE;
   pthread_mutex_unlock(&w->db->mutex);
   w->db = NULL;
   return 0;

@@ -14,9 +14,10 @@
 #define TEXT_(value)      #value
 #define TEXT(value)       TEXT_(value)
 
-// Guarded by db.mutex. False: this one is dropped.
+// False: this one is dropped.
 static bool take_token(struct store_sqlite *s)
 {
+  LOCK_FOR_SCOPE(&s->db.mutex);
   int64_t now_ms = clock_ms();
   if (!s->event_tokens_ms)
     s->event_tokens = EVENTS_BURST;
@@ -71,8 +72,6 @@ static int record(struct store_sqlite *s, const struct event_row *e, struct err 
   struct sqlite_write w CLEANUP(sqlite_write_end) = {0};
   if (sqlite_write_begin(&w, &s->db, err) != 0)
     return -1;
-  if (!take_token(s))
-    return 0;
   if (count_again(&s->db, e, err) != 0)
     return -1;
   if (sqlite_changed(&s->db) == 0 && add_event(&s->db, e, err) != 0)
@@ -94,7 +93,7 @@ void sqlite_event(struct object_store *store, const struct object *o, const char
                         .message = cut,
                         .now_ms = clock_wall_ms()};
   struct err err = ERR_INIT;
-  if (record(s, &e, &err) != 0)
+  if (take_token(s) && record(s, &e, &err) != 0)
     log_warning("an event was not recorded", "reason", e.reason, "error", err.message, NULL);
 }
 

@@ -22,7 +22,8 @@
 struct sqlite_db {
   sqlite3 *handle;
   pthread_mutex_t mutex;
-  const char *path; // for messages; borrowed
+  const char *path;   // for messages; borrowed
+  struct err trouble; // why the last write was not possible; ERR_NONE after one that was
 };
 
 struct sqlite_arg {

@@ -263,6 +263,16 @@ int store_sqlite_open(const char *path, enum store_sqlite_mode mode, struct obje
   return 0;
 }
 
+bool store_sqlite_trouble(struct object_store *store, struct err *err)
+{
+  struct store_sqlite *s = (struct store_sqlite *)store;
+  LOCK_FOR_SCOPE(&s->db.mutex);
+  if (s->db.trouble.kind == ERR_NONE)
+    return false;
+  *err = s->db.trouble;
+  return true;
+}
+
 int store_sqlite_only(struct object_store *store, const struct object_key *keys, size_t count,
                       struct err *err)
 {

@@ -32,6 +32,10 @@ int64_t store_sqlite_runner(const char *path);
 // ~/.local/state/drover/state.db. NULL: neither variable is set.
 char *store_sqlite_default_path(void);
 
+// Why nothing can be written just now (the disk is full): true, and err says it. Whoever needs the
+// write tries again; this is for telling people.
+bool store_sqlite_trouble(struct object_store *s, struct err *err);
+
 enum store_applied { APPLIED_UNCHANGED, APPLIED_CREATED, APPLIED_CONFIGURED };
 
 struct store_applied_object {

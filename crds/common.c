@@ -1,23 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "crds/common.h"
 
-#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/str.h"
 #include "crds/tables_internal.h"
-
-bool pattern_matches(const char *pattern, const char *text)
-{
-  regex_t regex;
-  if (!text || regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB) != 0)
-    return false;
-  bool match = regexec(&regex, text, 0, NULL, 0) == 0;
-  regfree(&regex);
-  return match;
-}
 
 // ---- references -----------------------------------------------------------------------------
 

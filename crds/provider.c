@@ -74,9 +74,9 @@ static const struct table defaults_table =
 
 static const struct field limits_fields[] = {
     {"transfers", FIELD_INT, AT(provider_limits, transfers), .fallback = "4", .min = 1, .max = 64,
-     .help = "Disks that may be moved to or from this platform at the same time."},
+     .help = "Migrations that may be at work on this platform at the same time."},
     {"bytesPerSecond", FIELD_BYTES, AT(provider_limits, bytes_per_second),
-     .help = "Rate of one transfer to or from this platform in bytes a second, such as 200M; "
+     .help = "Rate of one migration to or from this platform in bytes a second, such as 200M; "
              "without a limit by default."},
 };
 static const struct table limits_table = TABLE(struct provider_limits, limits_fields);

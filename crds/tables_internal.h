@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "base/limits.h"
+#include "base/pattern.h"
 #include "base/str.h"
 #include "crds/common.h"
 
@@ -26,5 +27,3 @@
 #define BAD_PATH_PATTERN "(^|/)[.]{1,2}(/|$)"
 
 #define LIMIT_KEY_BYTES  512 // a path inside a store, which its prefix and the names of disks join
-
-bool pattern_matches(const char *pattern, const char *text); // NULL text: false

@@ -60,7 +60,8 @@ static const struct field transfer_fields[] = {
      .help = "Stored: digests of what was sent are compared; ReadBack: the target is read again "
              "and compared; None: nothing is compared."},
     {"bytesPerSecond", FIELD_BYTES, AT(migration_transfer, bytes_per_second),
-     .help = "Rate of each disk in bytes a second, such as 200M; without a limit by default."},
+     .help =
+         "Rate of all disks together in bytes a second, such as 200M; without a limit by default."},
     {"connections", FIELD_INT, AT(migration_transfer, connections), .fallback = "4", .min = 1,
      .max = 16, .help = "Connections to each end that work on one disk."},
     {"stallTimeout", FIELD_DURATION, AT(migration_transfer, stall_timeout_ms), .fallback = "\"5m\"",

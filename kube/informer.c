@@ -54,6 +54,7 @@ struct informer {
   int failures;          // in a row
   int expirations;       // in a row: versions too old as soon as they were listed
   int64_t opened_ms;     // when the watch was opened
+  bool bookmarks;        // the server sends them: silence means that the connection is lost
   bool synced, expired;  // expired: the watch said so
   bool faulty;           // fault says what was wrong with a line
   struct err fault;
@@ -217,6 +218,7 @@ static void deleted_event(struct informer *i, struct json_object *o, struct err 
 
 static void bookmark_event(struct informer *i, struct json_object *o, struct err *err)
 {
+  i->bookmarks = true;
   if (*object_version(o))
     set_version(i, object_version(o));
   else
@@ -289,6 +291,8 @@ static void on_done(void *arg, long status, const char *body, int64_t retry_afte
   err_prefix(&why, "watch of %s", i->settings.resource->plural);
   if (lived)
     i->failures = i->expirations = 0;
+  if (why.kind == ERR_TIMEOUT)
+    i->bookmarks = false;
   if (i->expired || kube_status_expired(status, object)) {
     // No failure: it happens when nothing was heard for long.
     begin_list(i);
@@ -314,6 +318,15 @@ static void add_selector(struct buf *b, const char *name, const char *value)
   buf_add_escaped(b, value, "");
 }
 
+// An API server sends no bookmarks for a resource of which it has never seen a change; then the end
+// that was asked for is what must come, and a dead peer is found by TCP's keep-alive.
+static int64_t idle_ms(const struct informer *i, int64_t watch_ms)
+{
+  if (i->settings.idle_ms)
+    return i->settings.idle_ms;
+  return i->bookmarks ? INFORMER_IDLE_MS : watch_ms + INFORMER_LATE_MS;
+}
+
 static int open_stream(struct informer *i, struct err *err)
 {
   struct buf query CLEANUP(buf_release) = BUF_INIT(QUERY_MAX);
@@ -330,7 +343,7 @@ static int open_stream(struct informer *i, struct err *err)
     return err_set(err, ERR_LIMIT, "watch of %s: the selectors are too long",
                    i->settings.resource->plural);
   struct http_request request = {
-      .method = "GET", .url = url, .idle_timeout_ms = i->settings.idle_ms};
+      .method = "GET", .url = url, .idle_timeout_ms = idle_ms(i, watch_ms)};
   kube_link_authorize(i->all->kube, &i->link, &request);
   struct stream_callbacks callbacks = {.line = on_line, .done = on_done, .arg = i};
   i->faulty = i->expired = false;
@@ -492,7 +505,6 @@ static void set_defaults(struct informer_settings *s)
 {
   s->page = s->page ? s->page : KUBE_PAGE;
   s->watch_ms = s->watch_ms ? s->watch_ms : INFORMER_WATCH_MS;
-  s->idle_ms = s->idle_ms ? s->idle_ms : INFORMER_IDLE_MS;
   s->backoff_ms = s->backoff_ms ? s->backoff_ms : INFORMER_BACKOFF_MS;
   s->backoff_max_ms = s->backoff_max_ms ? s->backoff_max_ms : INFORMER_BACKOFF_MAX_MS;
 }

@@ -28,6 +28,7 @@
 
 #define INFORMER_WATCH_MS       300000 // a watch ends by itself after one to two times this
 #define INFORMER_IDLE_MS        150000 // bookmarks come every minute: two missing = connection lost
+#define INFORMER_LATE_MS        30000  // where there are none: its end may be late by so much
 #define INFORMER_BACKOFF_MS     500
 #define INFORMER_BACKOFF_MAX_MS 15000
 #define INFORMER_LINE_MAX_BYTES (4u << 20) // one change: etcd takes 1.5 MiB

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <libgen.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,10 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/str.h"
+#include "base/runtime_folder.h"
 
-#define TEMPLATE    "/drover-mover-XXXXXX"
-#define BASE_MAX    24 // longer ones leave no room for the path of a socket
 #define TREE_FD_MAX 8
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -41,11 +40,11 @@ static void keep(const struct runtime_dir *d, int fd)
   signal(SIGHUP, SIG_IGN);
   if (dup2(fd, 0) < 0 || chdir("/"))
     _exit(1);
-  close_range(1, ~0u, 0);
+  close_range(1, ~0u, 0); // the lock on the folder as well
   char c;
   while (read(0, &c, 1) < 0 && errno == EINTR)
     ;
-  remove_tree(d->path);
+  remove_tree(dirname(d->path)); // all that this process has there
   _exit(0);
 }
 
@@ -71,26 +70,20 @@ static int start_keeper(struct runtime_dir *d, struct err *err)
 
 int runtime_dir_open(struct runtime_dir *d, struct err *err)
 {
-  const char *bases[] = {getenv("XDG_RUNTIME_DIR"), getenv("TMPDIR"), "/tmp"};
-  for (size_t i = 0; i < 3; i++) {
-    if (str_empty(bases[i]) || strlen(bases[i]) > BASE_MAX)
-      continue;
-    snprintf(d->path, sizeof d->path, "%s" TEMPLATE, bases[i]);
-    if (!mkdtemp(d->path))
-      continue;
-    if (start_keeper(d, err)) {
-      rmdir(d->path);
-      return -1;
-    }
-    setenv("TMPDIR", d->path, 1);
-    return 0;
+  *d = (struct runtime_dir){.keeper_fd = -1};
+  if (runtime_folder_new(&d->path, err))
+    return -1;
+  if (start_keeper(d, err)) {
+    runtime_folder_remove(d->path);
+    return -1;
   }
-  return err_errno(err, errno, "no folder for temporary files");
+  setenv("TMPDIR", d->path, 1);
+  return 0;
 }
 
 void runtime_dir_close(struct runtime_dir *d)
 {
-  remove_tree(d->path);
   close(d->keeper_fd);
   waitpid(d->keeper_pid, NULL, 0);
+  free(d->path);
 }

@@ -74,7 +74,7 @@ uploads() { find "$WORK/s3/data/.minio.sys/multipart" -mindepth 1 2> /dev/null |
 # Processes of the program, and tools that were given a path of ours.
 processes() {
   find /proc -maxdepth 2 -name exe -lname "$DROVER" 2> /dev/null || true
-  grep -lzF "$WORK" /proc/[0-9]*/cmdline 2> /dev/null | xargs -r grep -lzE '(qemu-nbd|qemu-img|storage-daemon|ssh)$' || true
+  grep -lzF "$WORK" /proc/[0-9]*/cmdline 2> /dev/null | xargs -r grep -lzE '(qemu-nbd|qemu-img|storage-daemon|ssh)$' 2> /dev/null || true
 }
 
 world() {
@@ -300,7 +300,7 @@ dry_run() {
   tail -n +$((before + 1)) "$log" > "$ROW/requests"
   grep -q . "$ROW/requests"
   [ "$(grep -c '^PUT' "$ROW/requests")" = 1 ]
-  refuse grep -vE '^(GET|HEAD|OPTIONS|PROPFIND) |^(PUT|DELETE) /open/[.]drover-probe-' "$ROW/requests"
+  refuse grep -vE '^(GET|HEAD|OPTIONS|PROPFIND) |^(PUT|MOVE|DELETE) /open/[.]*drover-probe-' "$ROW/requests"
   [ "$(status_of m '.status.preflight | map(select(.severity == "Error")) | length')" = 0 ]
   unchanged
   forget
@@ -312,17 +312,17 @@ immutable() {
   exits 0 run -f "$ROW/all.yaml"
   sed -i 's/name: plain/name: big/' "$ROW/all.yaml"
   exits 2 run -f "$ROW/all.yaml"
-  says "$ROW/output" "spec.source"
+  says "$ROW/output" "source cannot be changed"
   [ "$(status_of m .spec.source.vm.name)" = plain ]
   forget
   unchanged
 }
 
 no_manifest() {
-  exits 3 run -f "$ROW/nothing.yaml"
+  exits 2 run -f "$ROW/nothing.yaml"
   says "$ROW/output" "nothing.yaml"
   mkdir "$ROW/empty"
-  exits 3 run -f "$ROW/empty"
+  exits 2 run -f "$ROW/empty"
   says "$ROW/output" "holds no"
   unchanged
 }

@@ -216,10 +216,10 @@ part_stop() {
   "$drover" copy --progress json --limit 10M pattern:4Gi "$work/k.qcow2" > k.out 2> k.err &
   pid=$!
   wait_for 20 grep -q '"transferredBytes":[1-9]' k.out || miss "bytes move before SIGKILL" "$(cat k.out k.err)"
-  same "a private folder while it runs" 1 "$(ls -d drover-mover-* | wc -l)"
+  same "a private folder while it runs" 1 "$(ls -d r/process-* | wc -l)"
   kill -KILL $pid
   wait $pid
-  wait_for 5 bash -c '! ls -d drover-mover-*' && pass "killed: no private folder" || miss "killed: no private folder" "$(ls)"
+  wait_for 5 bash -c '! ls -d r/process-*' && pass "killed: no private folder" || miss "killed: no private folder" "$(ls)"
   absent "killed: nothing visible" k.qcow2
   same "killed: one unfinished file" 1 "$(ls k.qcow2.* | wc -l)"
   is "the next run replaces it" 0 "$drover" copy --progress none pattern:8Mi "$work/k.qcow2"
@@ -262,7 +262,7 @@ part_stop() {
 
   is "an option beside --spec is refused" 2 "$drover" copy --spec c.json --limit 3M
   echo '{"version":1}' > bad.json
-  absent "no private folder is left" drover-mover-*
+  absent "no private folder is left" r/process-*
   is "a bad document is wrong use" 2 "$drover" copy --spec bad.json
   json "and says so in JSON" '.type == "error" and .kind == "InvalidSpec"'
 }

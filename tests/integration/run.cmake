@@ -1,3 +1,3 @@
-foreach(part IN ITEMS words moves interrupt cancel delete kill wishes)
+foreach(part IN ITEMS words moves interrupt cancel delete abandon kill wishes)
   drover_script_test(run-${part} integration run.sh ${part})
 endforeach()

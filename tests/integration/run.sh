@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # tests/integration/run.sh PART...: drover run and the commands on its state, with images in a
-# folder (no server, no root). Parts: words moves interrupt cancel delete kill wishes. BUILD=build
+# folder (no server, no root). Parts: words moves interrupt cancel delete abandon kill wishes. BUILD=build
 # folder.
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -219,9 +219,27 @@ part_delete() {
   good_image "and leaves what it made" done
 }
 
+# What cannot be reached holds a deletion up, and says so; --abandon lets go.
+part_abandon() {
+  make_image 60
+  slow
+  start_slow
+  kill -9 "$pid"
+  wait "$pid" 2>/dev/null
+  mv "$images" "$work/away"
+  is "it waits for what is out of reach" 124 timeout -s INT 6 "$drover" delete --state "$state" vmm slow
+  has "it says for what" "vmmigration/slow waits: "
+  is "it is still there" 0 on get vmm slow
+  is "abandon" 0 on delete vmm slow --abandon
+  is "it is gone" 1 on get vmm slow
+  mv "$work/away" "$images"
+}
+
 # kill -9 at any moment, again and again; at the end all is as if nothing had happened.
 part_kill() {
   make_image 20
+  cp "$drover" "$work/drover" # so that its movers can be told from those of other tests
+  drover=$work/drover
   { store; for i in 1 2 3; do migration "m$i" "  transfer: {bytesPerSecond: 20M}"; done; } >"$work/m.yaml"
   local i status=1
   for i in $(seq 12); do

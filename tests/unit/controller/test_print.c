@@ -152,8 +152,8 @@ static void test_yaml_looks_as_kubectl_prints_it(void **state)
   (void)state;
   struct err err = ERR_INIT;
   struct json_object *json cleanup_object =
-      json_of("{a: {b: [1, {c: d, e: \"On\"}], f: {}, g: []}, t: \"2026-11-21T14:00:00Z\", n: null,"
-              " y: true, x: 1.5}");
+      json_of("{a: {b: [1, {c: d, e: \"On\"}], f: {}, g: []}, t: \"2026-11-21T14:00:00Z\", w: null,"
+              " v: true, x: 1.5}");
   struct buf text CLEANUP(buf_release) = BUF_INIT(0);
   assert_ok(yaml_write(json, &text, &err), &err);
   assert_string_equal(buf_str(&text), "a:\n"
@@ -164,8 +164,8 @@ static void test_yaml_looks_as_kubectl_prints_it(void **state)
                                       "  f: {}\n"
                                       "  g: []\n"
                                       "t: \"2026-11-21T14:00:00Z\"\n"
-                                      "n: null\n"
-                                      "y: true\n"
+                                      "w: null\n"
+                                      "v: true\n"
                                       "x: 1.5\n");
 }
 

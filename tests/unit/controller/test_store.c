@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The embedded object store behaves as the API server does where runners can see it.
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 #include "tests/unit/controller/store_help.h"
 
@@ -325,11 +327,11 @@ static void test_namespace_labels(void **state)
 {
   struct object_store *s cleanup_store = open_store(*state, STORE_RUN);
   struct err err = ERR_INIT;
-  apply(s, "{apiVersion: v1, kind: Namespace, metadata: {name: a, labels: {team: x, area: y}}}");
+  apply(s, "{apiVersion: v1, kind: Namespace, metadata: {name: a, labels: {team: x, area: z}}}");
   struct strings labels CLEANUP(strings_release) = {0};
   assert_ok(s->ops->namespace_labels(s, "a", &labels, &err), &err);
   assert_string_equal(strings_map_get(&labels, "team"), "x");
-  assert_string_equal(strings_map_get(&labels, "area"), "y");
+  assert_string_equal(strings_map_get(&labels, "area"), "z");
   assert_string_equal(strings_map_get(&labels, "kubernetes.io/metadata.name"), "a");
   struct strings none CLEANUP(strings_release) = {0};
   assert_ok(s->ops->namespace_labels(s, "never-seen", &none, &err), &err);
@@ -368,14 +370,16 @@ static void test_events_are_counted(void **state)
   assert_int_equal(seen.last_count, 5);
   assert_string_equal(seen.last, "Warning Unreachable no route");
   // A flood is cut, not written.
-  for (int i = 0; i < 1000; i++) {
+  int64_t before_ms = clock_ms();
+  for (int i = 0; i < 700; i++) {
     char text[32];
     snprintf(text, sizeof(text), "number %d", i);
     s->ops->event(s, o, "Normal", "Flood", text);
   }
   seen = (struct seen){0};
   assert_ok(store_sqlite_events(s, &key, see, &seen, &err), &err);
-  assert_in_range(seen.rows, 400, 900);
+  int64_t most = 502 + (clock_ms() - before_ms + 1000) * 25 / 1000;
+  assert_in_range(seen.rows, 490, most);
 }
 
 // ---- the file -------------------------------------------------------------------------------
@@ -400,7 +404,7 @@ static void test_only_the_owner_may_read(void **state)
     }
   }
   chmod(p->path, 0644);
-  struct object_store *s cleanup_store = open_store(p, STORE_RUN);
+  store_free(open_store(p, STORE_RUN));
   assert_int_equal(mode_of(p->path), 0600);
 }
 
@@ -436,9 +440,7 @@ static void test_foreign_and_newer_files(void **state)
   struct object_store *s = NULL;
   assert_int_equal(store_sqlite_open(p->path, STORE_READ, &s, &err), -1);
   assert_int_equal(err.kind, ERR_NOT_FOUND);
-  {
-    struct object_store *made cleanup_store = open_store(p, STORE_RUN);
-  }
+  store_free(open_store(p, STORE_RUN));
   cleanup_close int fd = open(p->path, O_RDWR);
   unsigned char version[4];
   assert_int_equal(pread(fd, version, 4, 60), 4); // user_version in the header of the file
@@ -455,6 +457,31 @@ static void test_foreign_and_newer_files(void **state)
   assert_int_equal(pwrite(fd, "not a database at all, but text that is long enough", 51, 0), 51);
   assert_int_equal(store_sqlite_open(p->path, STORE_RUN, &s, &err), -1);
   assert_int_equal(err.kind, ERR_CORRUPT);
+}
+
+// No room: the write fails whole, is told, and works again when there is room.
+static void test_no_room(void **state)
+{
+  struct object_store *s cleanup_store = open_store(*state, STORE_RUN);
+  struct err err = ERR_INIT;
+  struct store_applied_object applied;
+  struct rlimit all, little = {4096, 0};
+  apply(s, VMM("one", ""));
+  assert_false(store_sqlite_trouble(s, &err));
+  signal(SIGXFSZ, SIG_IGN);
+  assert_int_equal(getrlimit(RLIMIT_FSIZE, &all), 0);
+  little.rlim_max = all.rlim_max;
+  setrlimit(RLIMIT_FSIZE, &little);
+  int rc = apply_text(s, VMM("two", ""), &applied, &err);
+  setrlimit(RLIMIT_FSIZE, &all);
+  assert_int_equal(rc, -1);
+  assert_contains(err.message, "state file");
+  struct err trouble = ERR_INIT;
+  assert_true(store_sqlite_trouble(s, &trouble));
+  assert_string_equal(trouble.message, err.message);
+  assert_false(is_there(s, "two"));
+  assert_int_equal(apply(s, VMM("two", "")), APPLIED_CREATED);
+  assert_false(store_sqlite_trouble(s, &trouble));
 }
 
 static void test_reopened_it_is_the_same(void **state)
@@ -501,6 +528,7 @@ int main(void)
       TEST(test_only_the_owner_may_read),
       TEST(test_a_removed_secret_is_overwritten),
       TEST(test_foreign_and_newer_files),
+      TEST(test_no_room),
       TEST(test_reopened_it_is_the_same),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
