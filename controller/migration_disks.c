@@ -153,6 +153,9 @@ static int source_vm_end(struct run *r, const char *disk, struct mover_end *ret,
   struct provider *p;
   if (run_vm(r, &vm, err) != 0 || run_source(r, &p, err) != 0)
     return -1;
+  // Preflight has looked, but the Provider may have been changed since.
+  if (scope_check(provider_access_spec(&r->source), SCOPE_VM_NAMES, vm->name, err) != 0)
+    return -1;
   if (!new_reach(ret))
     return err_set(err, ERR_NO_MEMORY, "no memory");
   return provider_source_open(p, vm, disk, ret->reach, err);
