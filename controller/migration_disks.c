@@ -265,8 +265,8 @@ static bool sha256_wanted(const struct run *r, enum leg leg)
   return r->spec->target.image != NULL;
 }
 
-// What vm.json says the disk must come out as. The manifest beside a disk says so as well, but could
-// have been exchanged together with it. *ret stays NULL for bare images.
+// What vm.json says the disk must come out as. The manifest beside a disk says so as well, but
+// could have been exchanged together with it. *ret stays NULL for bare images.
 static int digest_of_layout(struct run *r, const char *disk, char **ret, struct err *err)
 {
   const struct migration_source_image *s = r->spec->source.image;
