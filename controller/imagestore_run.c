@@ -5,7 +5,6 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/log.h"
 #include "controller/access.h"
 #include "controller/lasting.h"
 #include "crds/imagestore.h"
@@ -44,24 +43,20 @@ static int probe(struct manager *m, struct object *o, struct err *err)
   return failed;
 }
 
+static void view(struct lasting *l)
+{
+  struct imagestore_status *st = l->o->status;
+  const struct imagestore_spec *spec = l->o->spec;
+  l->conditions = &st->conditions;
+  l->observed_generation = &st->observed_generation;
+  l->dependents = &st->dependents;
+  l->suspended = spec->suspend;
+  l->interval_ms = spec->probe_interval_ms;
+}
+
+static const struct lasting_kind kind = {"imagestore", view, probe};
+
 int64_t imagestore_step(struct manager *m, const struct object_key *key)
 {
-  LOG_CONTEXT("imagestore", "%s/%s", key->ns, key->name);
-  struct object *o = NULL;
-  struct err err = ERR_INIT;
-  if (m->store->ops->get(m->store, key, &o, &err) != 0)
-    return err.kind == ERR_NOT_FOUND ? -1 : 1000;
-  struct imagestore_status *st = o->status;
-  const struct imagestore_spec *spec = o->spec;
-  struct lasting l = {.m = m,
-                      .o = o,
-                      .conditions = &st->conditions,
-                      .observed_generation = &st->observed_generation,
-                      .dependents = &st->dependents,
-                      .suspended = spec->suspend,
-                      .probe = probe,
-                      .interval_ms = spec->probe_interval_ms};
-  int64_t after_ms = lasting_step(&l);
-  object_free(o);
-  return after_ms;
+  return lasting_step(m, key, &kind);
 }

@@ -125,7 +125,7 @@ static bool due(const struct lasting *l, int64_t *ret_wait_ms)
   return !manager_probed_lately(l->m, l->o, ret_wait_ms);
 }
 
-static int64_t step_probe(struct lasting *l)
+static int64_t step_probe(struct lasting *l, const struct lasting_kind *kind)
 {
   struct err err = ERR_INIT;
   int64_t wait_ms = 0;
@@ -135,7 +135,7 @@ static int64_t step_probe(struct lasting *l)
   if (!due(l, &wait_ms))
     return wait_ms;
   err = (struct err)ERR_INIT;
-  bool ready = l->probe(l->m, l->o, &err) == 0;
+  bool ready = kind->probe(l->m, l->o, &err) == 0;
   bool changed = say(l, ready, ready ? "Probed" : err_reason(err.kind),
                      ready ? "answers, and can be used" : err.message);
   if (changed) {
@@ -148,27 +148,38 @@ static int64_t step_probe(struct lasting *l)
   return next_ms;
 }
 
-int64_t lasting_step(struct lasting *l)
+static int64_t step(struct lasting *l, const struct lasting_kind *kind)
 {
   struct object *before CLEANUP(object_free_p) = NULL;
   struct err err = ERR_INIT;
   if (object_copy(l->o, &before, &err) != 0)
     return 1000;
-  int64_t after_ms;
+  int64_t after_ms = -1;
   if (l->o->meta.deletion_timestamp) {
     after_ms = step_deleting(l);
     if (!object_has_finalizer(l->o, CRDS_FINALIZER))
       return -1;
   } else if (l->o->invalid) {
     say(l, false, err_reason(ERR_INVALID), l->o->invalid);
-    after_ms = -1;
   } else if (l->suspended) {
     say(l, false, "Suspended", "spec.suspend is set");
-    after_ms = -1;
   } else if (!object_has_finalizer(l->o, CRDS_FINALIZER)) {
     return set_cleanup_finalizer(l->m, l->o, true, &err) == 0 ? 0 : 1000;
   } else {
-    after_ms = step_probe(l);
+    after_ms = step_probe(l, kind);
   }
   return save(l, before, after_ms);
+}
+
+int64_t lasting_step(struct manager *m, const struct object_key *key,
+                     const struct lasting_kind *kind)
+{
+  LOG_CONTEXT(kind->name, "%s/%s", key->ns, key->name);
+  struct object *o CLEANUP(object_free_p) = NULL;
+  struct err err = ERR_INIT;
+  if (m->store->ops->get(m->store, key, &o, &err) != 0)
+    return err.kind == ERR_NOT_FOUND ? -1 : 1000;
+  struct lasting l = {.m = m, .o = o};
+  kind->view(&l);
+  return step(&l, kind);
 }

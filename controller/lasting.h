@@ -8,13 +8,20 @@
 struct lasting {
   struct manager *m;
   struct object *o;
-  struct list *conditions; // of o's status, and so is the rest
+  // What its kind says of it: where things are in spec and status.
+  struct list *conditions;
   int64_t *observed_generation;
   int64_t *dependents;
   bool suspended;
-  int (*probe)(struct manager *m, struct object *o, struct err *err); // fills status
   int64_t interval_ms;
 };
 
-int64_t lasting_step(struct lasting *l);
+struct lasting_kind {
+  const char *name;                // in log lines: "provider"
+  void (*view)(struct lasting *l); // fills what is said above, from l->o
+  int (*probe)(struct manager *m, struct object *o, struct err *err); // fills status
+};
+
+int64_t lasting_step(struct manager *m, const struct object_key *key,
+                     const struct lasting_kind *kind);
 void lasting_text(char **field, const char *text); // replaces with a copy

@@ -6,7 +6,6 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/limits.h"
-#include "base/log.h"
 #include "controller/access.h"
 #include "controller/lasting.h"
 #include "crds/provider.h"
@@ -63,24 +62,20 @@ static int probe(struct manager *m, struct object *o, struct err *err)
   return failed;
 }
 
+static void view(struct lasting *l)
+{
+  struct provider_status *st = l->o->status;
+  const struct provider_spec *spec = l->o->spec;
+  l->conditions = &st->conditions;
+  l->observed_generation = &st->observed_generation;
+  l->dependents = &st->dependents;
+  l->suspended = spec->suspend;
+  l->interval_ms = PROBE_INTERVAL_MS;
+}
+
+static const struct lasting_kind kind = {"provider", view, probe};
+
 int64_t provider_step(struct manager *m, const struct object_key *key)
 {
-  LOG_CONTEXT("provider", "%s/%s", key->ns, key->name);
-  struct object *o = NULL;
-  struct err err = ERR_INIT;
-  if (m->store->ops->get(m->store, key, &o, &err) != 0)
-    return err.kind == ERR_NOT_FOUND ? -1 : 1000;
-  struct provider_status *st = o->status;
-  const struct provider_spec *spec = o->spec;
-  struct lasting l = {.m = m,
-                      .o = o,
-                      .conditions = &st->conditions,
-                      .observed_generation = &st->observed_generation,
-                      .dependents = &st->dependents,
-                      .suspended = spec->suspend,
-                      .probe = probe,
-                      .interval_ms = PROBE_INTERVAL_MS};
-  int64_t after_ms = lasting_step(&l);
-  object_free(o);
-  return after_ms;
+  return lasting_step(m, key, &kind);
 }
