@@ -253,8 +253,8 @@ static const char *sha256_of_bare(const struct run *r, const char *disk)
   return NULL;
 }
 
-// What vm.json says the disk must come out as. The manifest beside a disk says so as well, but could
-// have been exchanged together with it. *ret stays NULL for bare images.
+// What vm.json says the disk must come out as. The manifest beside a disk says so as well, but
+// could have been exchanged together with it. *ret stays NULL for bare images.
 static int digest_of_layout(struct run *r, const char *disk, char **ret, struct err *err)
 {
   const struct migration_source_image *s = r->spec->source.image;
