@@ -14,18 +14,21 @@
 #include "base/str.h"
 
 #define PROCESS_PREFIX "process-"
+#define ROOT_MAX       (RUNTIME_FOLDER_MAX - strlen("/" PROCESS_PREFIX "XXXXXX/XXXXXX") - 1)
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static char *process_dir; // this process's, once made
 static int process_lock = -1;
 
+// The first of the places that is there to be used; XDG_RUNTIME_DIR often outlives the session.
 static char *runtime_root(void)
 {
   const char *own = getenv("DROVER_RUNTIME_DIR");
   const char *session = getenv("XDG_RUNTIME_DIR");
   if (!str_empty(own))
     return str_dup(own);
-  if (!str_empty(session))
+  if (!str_empty(session) && strlen(session) <= ROOT_MAX - strlen("/drover") &&
+      access(session, W_OK | X_OK) == 0)
     return str_printf("%s/drover", session);
   return geteuid() == 0 ? str_dup("/run/drover") : str_printf("/tmp/drover-%u", geteuid());
 }
@@ -55,6 +58,11 @@ void runtime_folder_remove(char *path)
 static int make_root(const char *root, struct err *err)
 {
   struct stat st;
+  if (strlen(root) > ROOT_MAX)
+    return err_set(err, ERR_INVALID,
+                   "the runtime folder %s has too long a name for the sockets in it; set "
+                   "DROVER_RUNTIME_DIR to one of at most %zu bytes",
+                   root, ROOT_MAX);
   if (mkdir(root, 0700) != 0 && errno != EEXIST)
     return err_errno(err, errno, "make the runtime folder %s", root);
   if (lstat(root, &st) != 0)
@@ -69,12 +77,13 @@ static int make_root(const char *root, struct err *err)
   return 0;
 }
 
+// One without a lock was left as well: with the root locked, nobody is about to make it.
 static void remove_if_left(const char *root, const char *name)
 {
   cleanup_free char *dir = str_printf("%s/%s", root, name);
   cleanup_free char *lock = str_printf("%s/lock", dir);
   cleanup_close int fd = open(lock, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-  if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+  if (fd >= 0 ? flock(fd, LOCK_EX | LOCK_NB) == 0 : errno == ENOENT)
     remove_tree(dir);
 }
 
@@ -101,6 +110,10 @@ static int make_process_dir(struct err *err)
   cleanup_free char *root = runtime_root();
   if (!root || make_root(root, err) != 0)
     return root ? -1 : err_set(err, ERR_NO_MEMORY, "out of memory");
+  // One process at a time looks for what was left and makes its own.
+  cleanup_close int root_fd = open(root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (root_fd < 0 || flock(root_fd, LOCK_EX) != 0)
+    return err_errno(err, errno, "lock the runtime folder %s", root);
   remove_left_over(root);
   cleanup_free char *dir = str_printf("%s/%sXXXXXX", root, PROCESS_PREFIX);
   if (!dir || !mkdtemp(dir))

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/str.h"
+#include "controller/local_path.h"
 
 DEFINE_CLEANUP(object_free, struct object *)
 
@@ -38,28 +39,10 @@ static int namespace_allowed(struct manager *m, const struct object *o,
                  kind, o->meta.ns, o->meta.name, from_ns);
 }
 
-static bool below(const char *folder, const char *path)
-{
-  size_t n = strlen(folder);
-  while (n > 1 && folder[n - 1] == '/')
-    n--;
-  return strncmp(folder, path, n) == 0 && (path[n] == '\0' || path[n] == '/' || n == 1);
-}
-
 static int local_allowed(const struct manager *m, const char *path, const char *what,
                          struct err *err)
 {
-  if (m->any_local)
-    return 0;
-  if (path[0] == '/' && !strstr(path, "/../") && !str_ends(path, "/.."))
-    for (size_t i = 0; i < m->allow_local.count; i++)
-      if (below(m->allow_local.items[i], path))
-        return 0;
-  return err_set(
-      err, ERR_DENIED,
-      "%s names the local path '%s', which this controller does not allow; start it with "
-      "--allow-local for a folder above it",
-      what, path);
+  return m->any_local ? 0 : local_path_check(&m->allow_local, path, what, err);
 }
 
 static const char *const scope_names[] = {"scope.storages", "scope.networks", "scope.vmNames"};
@@ -77,6 +60,34 @@ int scope_check(const struct provider_spec *spec, enum scope_list list, const ch
       return 0;
   return err_set(err, ERR_DENIED, "'%s' is outside of the provider's spec.%s", name,
                  scope_names[list]);
+}
+
+// What libvirt's provider takes where neither the object nor the Provider says anything.
+#define UNSAID "default"
+
+static const char *said(const char *wish, const char *fallback)
+{
+  return !str_empty(wish) ? wish : !str_empty(fallback) ? fallback : UNSAID;
+}
+
+static bool is_local(const struct provider_spec *spec)
+{
+  return str_starts(spec->endpoint, "unix://") || str_starts(spec->endpoint, "qemu:///");
+}
+
+int storage_check(struct manager *m, const struct provider_spec *spec, const char *wish,
+                  struct err *err)
+{
+  const char *storage = said(wish, spec->defaults.storage);
+  if (scope_check(spec, SCOPE_STORAGES, storage, err) != 0)
+    return -1;
+  // A folder on the host of the provider, and that host is this one.
+  return storage[0] == '/' && is_local(spec) ? local_allowed(m, storage, "storage", err) : 0;
+}
+
+int network_check(const struct provider_spec *spec, const char *wish, struct err *err)
+{
+  return scope_check(spec, SCOPE_NETWORKS, said(wish, spec->defaults.network), err);
 }
 
 static int get_named(struct manager *m, enum object_kind kind, const char *from_ns,
@@ -419,10 +430,10 @@ int store_access_own(struct manager *m, const struct object *o, struct storage_c
                      struct err *err)
 {
   const struct imagestore_spec *spec = o->spec;
-  if (spec->file && local_allowed(m, spec->file->path, "spec.file.path", err) != 0)
-    return -1;
   struct storage_config c CLEANUP(storage_config_release) = {0};
   config_place(spec, &c);
+  if (spec->file && local_allowed(m, spec->file->path, "spec.file.path", err) != 0)
+    return -1;
   struct secret_map map CLEANUP(secret_map_release) = {0};
   if (read_secret(m, o, spec->credentials, &map, err) != 0)
     return -1;
@@ -439,9 +450,12 @@ int store_access_own(struct manager *m, const struct object *o, struct storage_c
   return storage_config_copy(&c, ret, err);
 }
 
-// A shared store keeps each namespace under its own prefix.
+// A shared store keeps each namespace under its own prefix. The store's own namespace has no
+// prefix, and stages below that name.
 static int own_corner(struct storage_config *c, const char *ns, struct err *err)
 {
+  if (str_eq(ns, STAGING_FOLDER))
+    return err_set(err, ERR_DENIED, "a namespace called '%s' cannot use stores of others", ns);
   char *prefix = str_empty(c->prefix) ? str_dup(ns) : str_printf("%s/%s", c->prefix, ns);
   if (!prefix)
     return err_set(err, ERR_NO_MEMORY, "no memory");

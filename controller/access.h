@@ -33,6 +33,14 @@ enum scope_list { SCOPE_STORAGES, SCOPE_NETWORKS, SCOPE_VM_NAMES };
 int scope_check(const struct provider_spec *spec, enum scope_list list, const char *name,
                 struct err *err);
 
+// The same for where disks and cards go, `wish` being what the object says (NULL: the Provider's
+// default counts). A folder on a host that is this one must also be below --allow-local.
+int storage_check(struct manager *m, const struct provider_spec *spec, const char *wish,
+                  struct err *err);
+int network_check(const struct provider_spec *spec, const char *wish, struct err *err);
+
+#define STAGING_FOLDER "drover-staging" // in stores
+
 // Settings of a store with its secrets. A store of another namespace keeps ours under a prefix.
 int store_access(struct manager *m, const char *from_ns, const struct ref *ref, bool write,
                  struct storage_config *ret, struct err *err);

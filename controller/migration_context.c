@@ -27,10 +27,26 @@ int run_source(struct run *r, struct provider **ret, struct err *err)
   return 0;
 }
 
+// What is written into the ledger is at the endpoint that the Provider had then. Going on, or
+// taking back, at another one would leave that behind unseen.
+static int same_endpoint(struct run *r, struct err *err)
+{
+  const struct owned_status *vm = status_find_owned(r, "target", NULL, "VM");
+  const char *now = provider_access_spec(&r->target)->endpoint;
+  if (!vm || str_eq(vm->where, now))
+    return 0;
+  return err_set(err, ERR_INVALID,
+                 "Provider %s pointed to %s when this migration began, and points to %s now; set "
+                 "it back until this one has ended, or make another Provider",
+                 r->spec->target.vm->provider.name, vm->where, now);
+}
+
 int run_target(struct run *r, struct provider **ret, struct err *err)
 {
   if (!r->target.handle && provider_access(r->m, r->key.ns, &r->spec->target.vm->provider,
                                            PROVIDER_IMPORT, &r->target, err) != 0)
+    return -1;
+  if (same_endpoint(r, err) != 0)
     return -1;
   *ret = r->target.handle;
   return 0;

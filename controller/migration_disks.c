@@ -153,6 +153,9 @@ static int source_vm_end(struct run *r, const char *disk, struct mover_end *ret,
   struct provider *p;
   if (run_vm(r, &vm, err) != 0 || run_source(r, &p, err) != 0)
     return -1;
+  // Preflight has looked, but the Provider may have been changed since.
+  if (scope_check(provider_access_spec(&r->source), SCOPE_VM_NAMES, vm->name, err) != 0)
+    return -1;
   if (!new_reach(ret))
     return err_set(err, ERR_NO_MEMORY, "no memory");
   return provider_source_open(p, vm, disk, ret->reach, err);
@@ -253,6 +256,15 @@ static const char *sha256_of_bare(const struct run *r, const char *disk)
   return NULL;
 }
 
+// For people with sha256sum: of an image that stays. A volume changes as soon as the guest runs,
+// and a staged object goes; the content digest is taken in any case.
+static bool sha256_wanted(const struct run *r, enum leg leg)
+{
+  if (leg == LEG_STAGE)
+    return r->spec->via->retain == RETAIN_ALWAYS;
+  return r->spec->target.image != NULL;
+}
+
 // What vm.json says the disk must come out as. The manifest beside a disk says so as well, but
 // could have been exchanged together with it. *ret stays NULL for bare images.
 static int digest_of_layout(struct run *r, const char *disk, char **ret, struct err *err)
@@ -286,6 +298,7 @@ static int fill_spec(struct run *r, const struct migration_disk_status *d, enum 
   s->disk = str_dup(d->name);
   s->attempt = d->attempts + 1;
   s->verify = r->spec->transfer.verify;
+  s->no_object_sha256 = !sha256_wanted(r, leg);
   s->lanes = r->spec->transfer.connections;
   s->stall_timeout_ms = r->spec->transfer.stall_timeout_ms;
   if (leg == LEG_RESTORE)

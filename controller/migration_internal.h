@@ -65,6 +65,7 @@ void set_time(char **field, int64_t wall_ms);
 
 // migration_plan.c
 int plan_target(struct run *r, const struct vm *vm, struct vm_target *ret, struct err *err);
+void plan_check_scope(struct run *r, const struct vm_target *t, struct findings *f);
 const char *plan_target_name(const struct run *r,
                              const struct vm *vm); // NULL: neither spec nor image says
 int plan_object_format(const struct run *r, const struct vm_disk *d); // for an image or staging

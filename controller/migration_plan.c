@@ -82,6 +82,33 @@ const char *plan_target_name(const struct run *r, const struct vm *vm)
   return r->spec->target.vm->name ? r->spec->target.vm->name : vm->name;
 }
 
+void plan_check_scope(struct run *r, const struct vm_target *t, struct findings *f)
+{
+  const struct provider_spec *spec = provider_access_spec(&r->target);
+  const struct target_disk *disks = t->disks.items;
+  struct err failed = ERR_INIT;
+  if (scope_check(spec, SCOPE_VM_NAMES, t->vm.name, &failed) != 0)
+    findings_add(f, "TargetScope", FINDING_ERROR, "choose another name", "%s", failed.message);
+  for (size_t i = 0; i < t->disks.count; i++)
+    if (storage_check(r->m, spec, disks[i].storage, &failed) != 0)
+      findings_add(f, "TargetScope", FINDING_ERROR, "choose another storage", "%s", failed.message);
+  for (size_t i = 0; i < t->vm.nics.count; i++)
+    if (network_check(spec, vm_nic_at(&t->vm, i)->network, &failed) != 0)
+      findings_add(f, "TargetScope", FINDING_ERROR,
+                   "map it to an allowed one in spec.target.vm.networks", "%s", failed.message);
+}
+
+// Preflight says it all; but the Provider may have been changed since.
+static int still_in_scope(struct run *r, const struct vm_target *t, struct err *err)
+{
+  struct findings f CLEANUP(findings_release) = {0};
+  if (!r->st->memory.checked)
+    return 0;
+  plan_check_scope(r, t, &f);
+  const struct finding *first = f.items;
+  return f.count ? err_set(err, ERR_DENIED, "%s", first->message) : 0;
+}
+
 int plan_target(struct run *r, const struct vm *vm, struct vm_target *ret, struct err *err)
 {
   const struct migration_target_vm *t = r->spec->target.vm;
@@ -93,7 +120,7 @@ int plan_target(struct run *r, const struct vm *vm, struct vm_target *ret, struc
   plan_networks(t, provider_access_spec(&r->target)->defaults.network, ret);
   ret->owner = str_dup(r->owner);
   ret->uid = str_dup(r->o->meta.uid);
-  if (plan_disks(t, ret, err) == 0)
+  if (plan_disks(t, ret, err) == 0 && still_in_scope(r, ret, err) == 0)
     return 0;
   vm_target_release(ret);
   return -1;
@@ -113,7 +140,7 @@ int plan_object_format(const struct run *r, const struct vm_disk *d)
 
 char *plan_staging_path(const struct run *r)
 {
-  return str_printf("drover-staging/%s/%s-%.8s", r->key.ns, r->key.name, r->o->meta.uid);
+  return str_printf(STAGING_FOLDER "/%s/%s-%.8s", r->key.ns, r->key.name, r->o->meta.uid);
 }
 
 static int own_object(struct run *r, const char *path, const char *role, const struct ref *store,

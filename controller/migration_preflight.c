@@ -130,23 +130,6 @@ static int describe_source_vm(struct run *r, struct vm *ret, struct findings *f,
 
 // ---- target ---------------------------------------------------------------------------------
 
-static int check_scope(struct run *r, const struct vm_target *t, struct findings *f)
-{
-  const struct provider_spec *spec = provider_access_spec(&r->target);
-  const struct target_disk *disks = t->disks.items;
-  struct err failed = ERR_INIT;
-  if (scope_check(spec, SCOPE_VM_NAMES, t->vm.name, &failed) != 0)
-    findings_add(f, "TargetScope", FINDING_ERROR, "choose another name", "%s", failed.message);
-  for (size_t i = 0; i < t->disks.count; i++)
-    if (scope_check(spec, SCOPE_STORAGES, disks[i].storage, &failed) != 0)
-      findings_add(f, "TargetScope", FINDING_ERROR, "choose another storage", "%s", failed.message);
-  for (size_t i = 0; i < t->vm.nics.count; i++)
-    if (scope_check(spec, SCOPE_NETWORKS, vm_nic_at(&t->vm, i)->network, &failed) != 0)
-      findings_add(f, "TargetScope", FINDING_ERROR,
-                   "map it to an allowed one in spec.target.vm.networks", "%s", failed.message);
-  return 0;
-}
-
 static int check_wishes(const struct run *r, const struct vm *vm, struct findings *f)
 {
   const struct migration_target_disk *wishes = r->spec->target.vm->disks.items;
@@ -205,7 +188,7 @@ static int check_target_vm(struct run *r, const struct vm *vm, struct findings *
     return -1;
   check_hardware(&t.vm, f);
   check_wishes(r, vm, f);
-  check_scope(r, &t, f);
+  plan_check_scope(r, &t, f);
   return str_empty(t.vm.name) ? 0 : provider_check_target(p, &t, f, err);
 }
 

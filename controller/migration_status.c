@@ -53,11 +53,15 @@ void status_phase(struct run *r, enum migration_phase phase, const char *reason,
   bool moved = phase != r->phase || str_empty(r->st->phase);
   r->phase = phase;
   set_text(&r->st->phase, migration_phase_names[phase]);
-  if (!reason || migration_phase_final(phase))
+  // What has ended stays as it is, but whoever deletes it must see what the deletion waits for.
+  bool final = migration_phase_final(phase);
+  bool blocked = r->o->meta.deletion_timestamp && str_eq(reason, "CleanupBlocked");
+  if (!reason || (final && !blocked))
     return;
   bool changed = condition(r, "Progressing", true, reason, message ? message : "");
   condition(r, "Reconciling", true, reason, message ? message : "");
-  condition(r, "Finished", false, reason, "not finished");
+  if (!final)
+    condition(r, "Finished", false, reason, "not finished");
   if (moved || changed)
     event(r, str_eq(reason, "CleanupBlocked") ? "Warning" : "Normal", reason,
           message ? message : "");

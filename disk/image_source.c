@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/str.h"
+#include "disk/ahead_internal.h"
 #include "disk/fd_internal.h"
 #include "disk/image_internal.h"
 #include "disk/nbd_internal.h"
@@ -219,6 +220,7 @@ static int image_extents(struct source *source, struct extents *ret, struct err 
 struct image_lane {
   void *readers[CHAIN_MAX];
   struct nbd_lane *qemu[CHAIN_MAX]; // opened when first needed
+  struct ahead ahead;               // of images that are not local files
 };
 
 static void image_lane_close(struct source *source, void *lane)
@@ -231,6 +233,7 @@ static void image_lane_close(struct source *source, void *lane)
     if (l->qemu[i])
       nbd_hub_close(s->qemu[i], l->qemu[i]);
   }
+  ahead_release(&l->ahead);
   free(l);
 }
 
@@ -251,15 +254,21 @@ static int image_lane_open(struct source *source, void **ret_lane, struct err *e
   return 0;
 }
 
-static int read_file(struct image_source *s, struct image_lane *l, const struct place *p,
-                     uint8_t *into, size_t length, uint64_t offset, struct err *err)
+static int read_file(struct image_source *s, struct image_lane *l, size_t i, uint8_t *into,
+                     size_t length, uint64_t offset, struct err *err)
 {
+  const struct place *p = &s->places.items[i];
   struct object_reader *r = s->chain.readers[p->depth];
   uint64_t at = p->offset + (offset - p->start);
   uint64_t there = at < r->size_bytes ? r->size_bytes - at : 0;
   size_t n = there < length ? (size_t)there : length;
   memset(into + n, 0, length - n); // the rest of a cluster beyond the end of the file
-  return n ? object_read(r, l->readers[p->depth], into, n, at, err) : 0;
+  if (n == 0)
+    return 0;
+  if (object_reader_file_fd(r) >= 0)
+    return object_read(r, l->readers[p->depth], into, n, at, err);
+  return ahead_read(&l->ahead, r, l->readers[p->depth], p->depth, into, n, at,
+                    ahead_run_end(&s->places, i, offset), err);
 }
 
 static int read_qemu(struct image_source *s, struct image_lane *l, size_t depth, uint8_t *into,
@@ -287,7 +296,7 @@ static int image_read(struct source *source, void *lane, void *into, size_t leng
     if (p->kind == PLACE_ZERO)
       memset(at, 0, n);
     else if (p->kind == PLACE_FILE)
-      failed = read_file(s, lane, p, at, n, offset, err);
+      failed = read_file(s, lane, i, at, n, offset, err);
     else
       failed = read_qemu(s, lane, p->depth, at, n, offset, err);
     if (failed)

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "disk/private_dir_internal.h"
+#include "base/runtime_folder.h"
 
 #define CONNECTIONS_MAX 32
 #define REQUEST_BYTES   (4u << 20)
@@ -44,8 +44,8 @@ struct connection {
 
 struct nbd_server {
   struct object_reader *reader;
-  struct private_dir dir;
-  char socket_path[PRIVATE_DIR_MAX + 8];
+  char *dir;
+  char socket_path[RUNTIME_FOLDER_MAX + 8];
   int listener;
   pthread_t acceptor;
   pthread_mutex_t lock;
@@ -338,9 +338,9 @@ static void *acceptor_main(void *arg)
 
 static int listen_at(struct nbd_server *s, struct err *err)
 {
-  if (private_dir_make(&s->dir, err) != 0)
+  if (runtime_folder_new(&s->dir, err) != 0)
     return -1;
-  snprintf(s->socket_path, sizeof(s->socket_path), "%s/object", s->dir.path);
+  snprintf(s->socket_path, sizeof(s->socket_path), "%s/object", s->dir);
   struct sockaddr_un a = {.sun_family = AF_UNIX};
   snprintf(a.sun_path, sizeof(a.sun_path), "%s", s->socket_path);
   s->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -359,7 +359,7 @@ static void release(struct nbd_server *s)
 {
   if (s->listener >= 0)
     close(s->listener);
-  private_dir_remove(&s->dir);
+  runtime_folder_remove(s->dir);
   pthread_mutex_destroy(&s->lock);
   free(s);
 }

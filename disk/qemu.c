@@ -14,9 +14,9 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/command.h"
+#include "base/runtime_folder.h"
 #include "base/str.h"
 #include "disk/copy.h"
-#include "disk/private_dir_internal.h"
 #include "disk/reach.h"
 
 #define START_MS    20000
@@ -217,9 +217,9 @@ int qemu_map(const char *graph, qemu_map_fn fn, void *arg, const _Atomic bool *s
 // ---- qemu-nbd -------------------------------------------------------------------------------
 
 struct qemu_nbd {
-  struct private_dir dir;
+  char *dir;
   struct command_child child; // pid 0 = none
-  char socket_path[PRIVATE_DIR_MAX + 8];
+  char socket_path[RUNTIME_FOLDER_MAX + 8];
 };
 
 static bool listens(const char *socket_path)
@@ -265,11 +265,11 @@ static int prepare(struct qemu_nbd **ret, struct err *err)
   struct qemu_nbd *q = calloc(1, sizeof(*q));
   if (!q)
     return err_set(err, ERR_NO_MEMORY, "no memory");
-  if (private_dir_make(&q->dir, err) != 0) {
+  if (runtime_folder_new(&q->dir, err) != 0) {
     free(q);
     return -1;
   }
-  snprintf(q->socket_path, sizeof(q->socket_path), "%s/nbd", q->dir.path);
+  snprintf(q->socket_path, sizeof(q->socket_path), "%s/nbd", q->dir);
   *ret = q;
   return 0;
 }
@@ -328,6 +328,6 @@ void qemu_nbd_free(void *arg)
   struct command_result r;
   if (q->child.pid > 0)
     command_reap(&q->child, true, &r);
-  private_dir_remove(&q->dir);
+  runtime_folder_remove(q->dir);
   free(q);
 }

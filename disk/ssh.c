@@ -16,9 +16,9 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/command.h"
+#include "base/runtime_folder.h"
 #include "base/str.h"
 #include "disk/image_internal.h"
-#include "disk/private_dir_internal.h"
 
 #define START_MS     45000
 #define SCRIPT_MAX   (128u << 10)
@@ -47,7 +47,7 @@ static const char remote_script[] =
 
 struct ssh_tunnel {
   _Atomic int references;
-  struct private_dir dir;
+  char *dir;
   struct command_child child; // pid 0 = none
   char remote_dir[64];
   char *sockets[CHAIN_MAX];
@@ -346,12 +346,11 @@ static int name_sockets(struct ssh_tunnel *t, size_t count, struct err *err)
   size_t n = (size_t)snprintf(t->remote_dir, sizeof(t->remote_dir), "/tmp/drover-");
   for (size_t i = 0; i < sizeof(random); i++)
     snprintf(t->remote_dir + n + 2 * i, 3, "%02x", random[i]);
-  if (private_dir_make(&t->dir, err) != 0)
+  if (runtime_folder_new(&t->dir, err) != 0)
     return -1;
   for (; t->count < count; t->count++) {
-    t->sockets[t->count] = str_printf("%s/%zu", t->dir.path, t->count);
-    t->forwards[t->count] =
-        str_printf("%s/%zu:%s/%zu", t->dir.path, t->count, t->remote_dir, t->count);
+    t->sockets[t->count] = str_printf("%s/%zu", t->dir, t->count);
+    t->forwards[t->count] = str_printf("%s/%zu:%s/%zu", t->dir, t->count, t->remote_dir, t->count);
     if (!t->sockets[t->count] || !t->forwards[t->count])
       return err_set(err, ERR_NO_MEMORY, "no memory");
   }
@@ -426,7 +425,7 @@ void ssh_tunnel_unref(void *arg_)
     return;
   if (t->child.pid > 0)
     end_ssh(t);
-  private_dir_remove(&t->dir);
+  runtime_folder_remove(t->dir);
   for (size_t i = 0; i < CHAIN_MAX; i++) {
     free(t->sockets[i]);
     free(t->forwards[i]);

@@ -199,7 +199,8 @@ static int prepare(struct copying *c, struct err *err)
       .options = {.format = c->target.format,
                   .verify = spec->verify,
                   .lanes = (int)spec->lanes,
-                  .object_sha256 = c->target.writer && spec->verify != COPY_VERIFY_NONE,
+                  .object_sha256 = c->target.writer && spec->verify != COPY_VERIFY_NONE &&
+                                   !spec->no_object_sha256,
                   .no_sparse = spec->no_sparse,
                   .stall_timeout_ms = spec->stall_timeout_ms,
                   .expected_digest = digest},

@@ -61,6 +61,7 @@ struct mover_spec {
   int64_t bytes_per_second; // 0 = no limit
   int64_t stall_timeout_ms;
   bool no_sparse;        // zeros are written out
+  bool no_object_sha256; // the plain SHA-256 of what is stored is not wanted
   char *expected_digest; // content digest that must come out, or NULL
   char *expected_sha256; // plain SHA-256 of the stored bytes of the source, or NULL: they are read
                          // once before (REACH_FILE and objects)

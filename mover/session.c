@@ -16,7 +16,6 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/limits.h"
-#include "mover/runtime.h"
 
 #define GRACE_MS     1800 // the promise is 2 s from cancel to end
 #define INTERRUPT_MS 100  // what was about to hang when first interrupted is interrupted again
@@ -229,15 +228,10 @@ int session_run(const char *command, const struct mover_spec *spec, const struct
 {
   struct session s = {.spec = spec, .talk = talk, .work = work, .lock = PTHREAD_MUTEX_INITIALIZER};
   struct err err = ERR_INIT;
-  struct runtime_dir dir;
   forbid_core_files();
   atomic_store(&s.tally.limit_bytes_per_s, spec->bytes_per_second);
   report_init(&s.report, spec, talk, command);
-  int rc = runtime_dir_open(&dir, &err);
-  if (rc == 0) {
-    rc = run_threads(&s, &err);
-    runtime_dir_close(&dir);
-  }
+  int rc = run_threads(&s, &err);
   if (rc < 0)
     report_error(&s.report, &err);
   return rc < 0 || s.report.broken ? 3 : rc;

@@ -94,6 +94,8 @@ static const struct field spec_fields[] = {
     {"stallTimeoutMs", FIELD_INT, offsetof(struct mover_spec, stall_timeout_ms), .min = 0,
      .max = 86400000, .help = "milliseconds without a byte before giving up, 0 = default"},
     {"noSparse", FIELD_BOOL, offsetof(struct mover_spec, no_sparse), .help = "zeros are written"},
+    {"noObjectSha256", FIELD_BOOL, offsetof(struct mover_spec, no_object_sha256),
+     .help = "the plain SHA-256 of what is stored is not wanted"},
     {"expectedDigest", FIELD_STRING, offsetof(struct mover_spec, expected_digest), .max = 127,
      .pattern = "^merkle-sha256-4m:[0-9]+:[0-9a-f]{64}$",
      .help = "content digest that must come out"},

@@ -85,7 +85,7 @@ int findings_add(struct findings *f, const char *check, int severity, const char
 struct owned {
   char *kind;  // "Volume", "VM", "Object", ...
   char *id;    // what the far side knows it by
-  char *where; // pool, store, host
+  char *where; // pool, store; of a VM: the endpoint of its provider
 };
 extern const struct table owned_table;
 void owned_release(struct owned *o);

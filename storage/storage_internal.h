@@ -6,7 +6,7 @@
 //   key.c       which keys are allowed, names of temporary and probe objects
 //   reader.c    an object_reader on get_range; a whole object through a writer
 //   stop.c      waiting that can be interrupted; retry with backoff
-//   web.c       what S3 and HTTP share: client, lanes, ranged answers
+//   web.c       what S3 and HTTP share: client, ranged answers; web_lanes.c: their connections
 //   xml.c       libxml2, tamed
 #pragma once
 

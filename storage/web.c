@@ -10,8 +10,6 @@
 #include "base/cleanup.h"
 #include "base/str.h"
 
-DEFINE_CLEANUP(web_lane_free, struct web_lane *)
-
 int web_client_new(const struct storage_config *c, const struct address_filter *allowed,
                    struct http_client **ret, struct err *err)
 {
@@ -26,35 +24,6 @@ int web_client_new(const struct storage_config *c, const struct address_filter *
     return -1;
   *ret = client;
   return 0;
-}
-
-int web_lane_new(struct http_client *client, struct web_lane **ret, struct err *err)
-{
-  struct web_lane *l CLEANUP(web_lane_free_p) = calloc(1, sizeof(*l));
-  if (!l)
-    return err_set(err, ERR_NO_MEMORY, "no memory for a connection");
-  stop_init(&l->stop);
-  l->session = http_session_new(client, err);
-  if (!l->session)
-    return -1;
-  *ret = TAKE(l);
-  return 0;
-}
-
-void web_lane_free(struct web_lane *l)
-{
-  if (!l)
-    return;
-  http_session_free(l->session);
-  stop_release(&l->stop);
-  free(l);
-}
-
-void web_lane_interrupt(void *lane)
-{
-  struct web_lane *l = lane;
-  stop_set(&l->stop);
-  http_session_interrupt(l->session);
 }
 
 void web_shown_url(const char *url, struct buf *into)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the two kinds of stores that speak HTTP share: a client made from the config, lanes, and
-// answers to ranged GETs. A lane belongs to one thread; web_lane_interrupt() alone may come from
-// another.
+// What the two kinds of stores that speak HTTP share: a client made from the config, lanes of
+// stores and of writers, and answers to ranged GETs. A lane belongs to one thread;
+// web_lane_interrupt() alone may come from another.
 #pragma once
 
 #include "net/http.h"
@@ -19,6 +19,31 @@ int web_client_new(const struct storage_config *c, const struct address_filter *
 int web_lane_new(struct http_client *client, struct web_lane **ret, struct err *err);
 void web_lane_free(struct web_lane *l); // NULL allowed
 void web_lane_interrupt(void *lane);
+
+// First in a store of such a kind; then these are its operations.
+struct web_store {
+  struct http_client *client;
+};
+int web_store_lane_open(void *store, void **ret_lane, struct err *err);
+void web_store_lane_close(void *store, void *lane);
+void web_store_interrupt(void *store, void *lane);
+
+// First in a writer of such a kind: lanes that end together when it is interrupted. The ops are
+// object_writer's.
+struct web_writer {
+  struct object_writer base;
+  struct http_client *client; // of the store
+  struct lane_set lanes;
+};
+void web_writer_init(struct web_writer *w, const struct object_writer_ops *ops,
+                     struct http_client *client);
+void web_writer_release(struct web_writer *w);
+// For what the writer itself asks of the server.
+int web_writer_open_lane(struct web_writer *w, struct web_lane **ret, struct err *err);
+void web_writer_close_lane(struct web_writer *w, struct web_lane *lane);
+int web_writer_lane_open(struct object_writer *w, void **ret_lane, struct err *err);
+void web_writer_lane_close(struct object_writer *w, void *lane);
+void web_writer_interrupt(struct object_writer *w);
 
 // The URL as it may be shown: nothing that could be a password, no query.
 void web_shown_url(const char *url, struct buf *into);

@@ -20,8 +20,8 @@
 enum dav_moves { DAV_MOVES_UNKNOWN, DAV_MOVES, DAV_MOVES_NOT };
 
 struct dav {
+  struct web_store web;
   const struct storage_config *config;
-  struct http_client *client;
   char *base;       // URL without a slash at the end
   char *path;       // its path, as written, without a slash at the end: "" or "/a/b"
   atomic_int moves; // enum dav_moves

@@ -47,7 +47,7 @@ int dav_open(const struct storage_config *c, const struct address_filter *allowe
     return err_set(err, ERR_NO_MEMORY, "no memory for a store");
   d->config = c;
   if (read_url(d, err) < 0 || check_credentials(c, err) < 0 ||
-      web_client_new(c, allowed, &d->client, err) < 0)
+      web_client_new(c, allowed, &d->web.client, err) < 0)
     return -1;
   *ret = TAKE(d);
   return 0;
@@ -56,7 +56,7 @@ int dav_open(const struct storage_config *c, const struct address_filter *allowe
 void dav_close(void *store)
 {
   struct dav *d = store;
-  http_client_free(d->client);
+  http_client_free(d->web.client);
   free(d->base);
   free(d->path);
   free(d);
@@ -70,36 +70,15 @@ static void describe(const struct storage_config *c, struct buf *into)
   web_shown_url(c->endpoint ? c->endpoint : "(no URL)", into);
 }
 
-static int lane_open(void *store, void **ret_lane, struct err *err)
-{
-  struct web_lane *lane = NULL;
-  if (web_lane_new(((struct dav *)store)->client, &lane, err) < 0)
-    return -1;
-  *ret_lane = lane;
-  return 0;
-}
-
-static void lane_close(void *store, void *lane)
-{
-  (void)store;
-  web_lane_free(lane);
-}
-
-static void interrupt(void *store, void *lane)
-{
-  (void)store;
-  web_lane_interrupt(lane);
-}
-
 const struct storage_ops storage_http_ops = {
     .name = "http",
     .keeps_owner = false,
     .describe = describe,
     .open = dav_open,
     .close = dav_close,
-    .lane_open = lane_open,
-    .lane_close = lane_close,
-    .interrupt = interrupt,
+    .lane_open = web_store_lane_open,
+    .lane_close = web_store_lane_close,
+    .interrupt = web_store_interrupt,
     .check = dav_check,
     .stat = dav_stat,
     .list = dav_list,

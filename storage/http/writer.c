@@ -215,56 +215,22 @@ int dav_put(void *store, void *lane, const char *key, const void *data, size_t l
 // ---- the writer ----
 
 struct dav_writer {
-  struct object_writer base;
+  struct web_writer web;
   struct dav_object object;
   char *owner;
-  struct lane_set lanes;
 };
-
-static int open_lane(struct dav_writer *w, struct web_lane **ret, struct err *err)
-{
-  struct web_lane *lane = NULL;
-  if (web_lane_new(w->object.dav->client, &lane, err) < 0)
-    return -1;
-  if (lane_set_add(&w->lanes, lane, err) < 0) {
-    web_lane_free(lane);
-    return -1;
-  }
-  *ret = lane;
-  return 0;
-}
-
-static void close_lane(struct dav_writer *w, struct web_lane *lane)
-{
-  lane_set_remove(&w->lanes, lane);
-  web_lane_free(lane);
-}
-
-static int writer_lane_open(struct object_writer *base, void **ret_lane, struct err *err)
-{
-  struct web_lane *lane = NULL;
-  if (open_lane((struct dav_writer *)base, &lane, err) < 0)
-    return -1;
-  *ret_lane = lane;
-  return 0;
-}
-
-static void writer_lane_close(struct object_writer *base, void *lane)
-{
-  close_lane((struct dav_writer *)base, lane);
-}
 
 static int writer_begin(struct object_writer *base, uint64_t size_bytes, struct err *err)
 {
   struct dav_writer *w = (struct dav_writer *)base;
   struct web_lane *lane = NULL;
   (void)size_bytes;
-  if (open_lane(w, &lane, err) < 0)
+  if (web_writer_open_lane(&w->web, &lane, err) < 0)
     return -1;
   int result = object_start(&w->object, lane, w->owner, err);
   if (result == 0)
     result = check_new(&w->object, lane, err);
-  close_lane(w, lane);
+  web_writer_close_lane(&w->web, lane);
   return result;
 }
 
@@ -283,10 +249,10 @@ static int writer_commit(struct object_writer *base, struct err *err)
   struct web_lane *lane = NULL;
   if (!w->object.sent)
     return err_set(err, ERR_INTERNAL, "commit of '%s' before its bytes", w->object.key);
-  if (open_lane(w, &lane, err) < 0)
+  if (web_writer_open_lane(&w->web, &lane, err) < 0)
     return -1;
   int result = object_finish(&w->object, lane, err);
-  close_lane(w, lane);
+  web_writer_close_lane(&w->web, lane);
   return result;
 }
 
@@ -294,22 +260,17 @@ static int writer_abort(struct object_writer *base, struct err *err)
 {
   struct dav_writer *w = (struct dav_writer *)base;
   struct web_lane *lane = NULL;
-  if (web_lane_new(w->object.dav->client, &lane, err) < 0)
+  if (web_lane_new(w->web.client, &lane, err) < 0)
     return -1;
   int result = object_drop(&w->object, lane, err);
   web_lane_free(lane);
   return result;
 }
 
-static void writer_interrupt(struct object_writer *base)
-{
-  lane_set_interrupt(&((struct dav_writer *)base)->lanes);
-}
-
 static void writer_free(struct object_writer *base)
 {
   struct dav_writer *w = (struct dav_writer *)base;
-  lane_set_release(&w->lanes);
+  web_writer_release(&w->web);
   free(w->object.key);
   free(w->object.partial);
   free(w->owner);
@@ -319,12 +280,12 @@ static void writer_free(struct object_writer *base)
 static const struct object_writer_ops writer_ops = {
     .name = "http",
     .begin = writer_begin,
-    .lane_open = writer_lane_open,
-    .lane_close = writer_lane_close,
+    .lane_open = web_writer_lane_open,
+    .lane_close = web_writer_lane_close,
     .write_part = writer_write_part,
     .commit = writer_commit,
     .abort = writer_abort,
-    .interrupt = writer_interrupt,
+    .interrupt = web_writer_interrupt,
     .free = writer_free,
 };
 
@@ -335,14 +296,15 @@ int dav_writer(void *store, const char *key, const char *owner, bool overwrite,
   struct dav_writer *w = calloc(1, sizeof(*w));
   if (!w)
     return err_set(err, ERR_NO_MEMORY, "no memory for a writer");
-  w->base = (struct object_writer){.ops = &writer_ops, .ordered = true, .parts_max = 1};
+  web_writer_init(&w->web, &writer_ops, ((struct dav *)store)->web.client);
+  w->web.base.ordered = true;
+  w->web.base.parts_max = 1;
   w->object = (struct dav_object){.dav = store, .key = str_dup(key), .only_new = !overwrite};
   w->owner = str_dup(owner ? owner : "");
-  lane_set_init(&w->lanes, web_lane_interrupt);
   if (!w->object.key || !w->owner) {
-    writer_free(&w->base);
+    writer_free(&w->web.base);
     return err_set(err, ERR_NO_MEMORY, "no memory for a writer");
   }
-  *ret = &w->base;
+  *ret = &w->web.base;
   return 0;
 }

@@ -117,7 +117,7 @@ int s3_open(const struct storage_config *c, const struct address_filter *allowed
     return err_set(err, ERR_NO_MEMORY, "no memory for a store");
   s3->config = c;
   if (check_bucket(c->bucket, err) < 0 || read_credentials(s3, err) < 0 ||
-      read_endpoint(s3, err) < 0 || web_client_new(c, allowed, &s3->client, err) < 0)
+      read_endpoint(s3, err) < 0 || web_client_new(c, allowed, &s3->web.client, err) < 0)
     return -1;
   *ret = TAKE(s3);
   return 0;
@@ -126,7 +126,7 @@ int s3_open(const struct storage_config *c, const struct address_filter *allowed
 void s3_close(void *store)
 {
   struct s3 *s3 = store;
-  http_client_free(s3->client);
+  http_client_free(s3->web.client);
   free(s3->origin);
   free(s3->host);
   free(s3->base_path);

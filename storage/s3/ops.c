@@ -11,36 +11,15 @@ static void describe(const struct storage_config *c, struct buf *into)
     web_shown_url(c->endpoint, into);
 }
 
-static int lane_open(void *store, void **ret_lane, struct err *err)
-{
-  struct web_lane *lane = NULL;
-  if (web_lane_new(((struct s3 *)store)->client, &lane, err) < 0)
-    return -1;
-  *ret_lane = lane;
-  return 0;
-}
-
-static void lane_close(void *store, void *lane)
-{
-  (void)store;
-  web_lane_free(lane);
-}
-
-static void interrupt(void *store, void *lane)
-{
-  (void)store;
-  web_lane_interrupt(lane);
-}
-
 const struct storage_ops storage_s3_ops = {
     .name = "s3",
     .keeps_owner = true,
     .describe = describe,
     .open = s3_open,
     .close = s3_close,
-    .lane_open = lane_open,
-    .lane_close = lane_close,
-    .interrupt = interrupt,
+    .lane_open = web_store_lane_open,
+    .lane_close = web_store_lane_close,
+    .interrupt = web_store_interrupt,
     .check = s3_check,
     .stat = s3_stat,
     .list = s3_list,

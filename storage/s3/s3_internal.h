@@ -32,8 +32,8 @@
 #define S3_PAGES_MAX     100000
 
 struct s3 {
+  struct web_store web;
   const struct storage_config *config;
-  struct http_client *client;
   struct s3_credentials credentials; // borrows from config
   char *origin;                      // "https://host:port", with the bucket in virtual-host style
   char *host;                        // the Host header

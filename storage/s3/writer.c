@@ -21,15 +21,14 @@ struct sent_part {
 };
 
 struct s3_writer {
-  struct object_writer base;
+  struct web_writer web;
   struct s3 *s3;
   char *key, *owner;
   bool overwrite;
   char nonce[S3_NONCE_BYTES];
   char upload_id[S3_UPLOAD_ID_MAX]; // "" while there is none
   char state[S3_NONCE_BYTES + S3_UPLOAD_ID_MAX];
-  char *small; // single PUT: the bytes
-  struct lane_set lanes;
+  char *small;          // single PUT: the bytes
   pthread_mutex_t lock; // guards parts
   struct sent_part *parts;
   size_t part_capacity;
@@ -43,41 +42,6 @@ static void doc_free(struct web_xml_doc **d)
 static bool is_single(const struct s3_writer *w)
 {
   return w->small != NULL;
-}
-
-// ---- lanes ----
-
-static int open_lane(struct s3_writer *w, struct web_lane **ret, struct err *err)
-{
-  struct web_lane *lane = NULL;
-  if (web_lane_new(w->s3->client, &lane, err) < 0)
-    return -1;
-  if (lane_set_add(&w->lanes, lane, err) < 0) {
-    web_lane_free(lane);
-    return -1;
-  }
-  *ret = lane;
-  return 0;
-}
-
-static void close_lane(struct s3_writer *w, struct web_lane *lane)
-{
-  lane_set_remove(&w->lanes, lane);
-  web_lane_free(lane);
-}
-
-static int writer_lane_open(struct object_writer *base, void **ret_lane, struct err *err)
-{
-  struct web_lane *lane = NULL;
-  if (open_lane((struct s3_writer *)base, &lane, err) < 0)
-    return -1;
-  *ret_lane = lane;
-  return 0;
-}
-
-static void writer_lane_close(struct object_writer *base, void *lane)
-{
-  close_lane((struct s3_writer *)base, lane);
 }
 
 // ---- parts ----
@@ -145,14 +109,14 @@ static int resume(struct s3_writer *w, struct web_lane *lane, struct err *err)
 static int begin_multipart(struct s3_writer *w, struct err *err)
 {
   struct web_lane *lane = NULL;
-  if (open_lane(w, &lane, err) < 0)
+  if (web_writer_open_lane(&w->web, &lane, err) < 0)
     return -1;
   int result = resume(w, lane, err);
   if (result == 0) {
     s3_nonce(w->nonce);
     result = s3_upload_create(w->s3, lane, w->key, w->owner, w->nonce, w->upload_id, err);
   }
-  close_lane(w, lane);
+  web_writer_close_lane(&w->web, lane);
   if (result < 0)
     return -1;
   snprintf(w->state, sizeof(w->state), "%s:%s", w->nonce, w->upload_id);
@@ -193,10 +157,10 @@ static int parts_xml(struct s3_writer *w, struct buf *into, struct err *err)
   }
   if (full || web_xml_write(doc, into) < 0)
     return err_set(err, ERR_NO_MEMORY, "no memory for the list of parts");
-  if (total != w->base.size_bytes)
+  if (total != w->web.base.size_bytes)
     return err_set(err, ERR_INTERNAL,
                    "commit of '%s' with parts of %" PRIu64 " bytes together instead of %" PRIu64,
-                   w->key, total, w->base.size_bytes);
+                   w->key, total, w->web.base.size_bytes);
   return 0;
 }
 
@@ -205,10 +169,10 @@ static int check_size(struct s3_writer *w, struct web_lane *lane, struct err *er
   struct s3_head head;
   if (s3_head(w->s3, lane, w->key, &head, err) < 0)
     return -1;
-  if (head.stat.size_bytes == w->base.size_bytes)
+  if (head.stat.size_bytes == w->web.base.size_bytes)
     return 0;
   return err_set(err, ERR_CORRUPT, "'%s' has %" PRIu64 " bytes after the upload, not %" PRIu64,
-                 w->key, head.stat.size_bytes, w->base.size_bytes);
+                 w->key, head.stat.size_bytes, w->web.base.size_bytes);
 }
 
 static int commit_multipart(struct s3_writer *w, struct web_lane *lane, struct err *err)
@@ -216,7 +180,7 @@ static int commit_multipart(struct s3_writer *w, struct web_lane *lane, struct e
   struct buf xml CLEANUP(buf_release) = BUF_INIT(0);
   struct err failure = ERR_INIT;
   if (!w->overwrite) {
-    int there = s3_is_ours(w->s3, lane, w->key, w->nonce, w->base.size_bytes, err);
+    int there = s3_is_ours(w->s3, lane, w->key, w->nonce, w->web.base.size_bytes, err);
     if (there != 0)
       return there < 0 ? -1 : 0;
   }
@@ -227,7 +191,7 @@ static int commit_multipart(struct s3_writer *w, struct web_lane *lane, struct e
   // Either the answer to an earlier try was lost, or somebody was faster.
   if (failure.kind == ERR_NOT_FOUND || failure.kind == ERR_CONFLICT) {
     struct err why = ERR_INIT;
-    int there = s3_is_ours(w->s3, lane, w->key, w->nonce, w->base.size_bytes, &why);
+    int there = s3_is_ours(w->s3, lane, w->key, w->nonce, w->web.base.size_bytes, &why);
     if (there == 1)
       return 0;
     if (there < 0 && (why.kind != ERR_EXISTS || !w->overwrite))
@@ -242,7 +206,7 @@ static int commit_multipart(struct s3_writer *w, struct web_lane *lane, struct e
 
 static int commit_single(struct s3_writer *w, struct web_lane *lane, struct err *err)
 {
-  struct object_body body = object_body_bytes(w->small, (size_t)w->base.size_bytes);
+  struct object_body body = object_body_bytes(w->small, (size_t)w->web.base.size_bytes);
   return s3_put_object(w->s3, lane, w->key, &body, w->owner, w->nonce, !w->overwrite, err);
 }
 
@@ -250,10 +214,10 @@ static int writer_commit(struct object_writer *base, struct err *err)
 {
   struct s3_writer *w = (struct s3_writer *)base;
   struct web_lane *lane = NULL;
-  if (open_lane(w, &lane, err) < 0)
+  if (web_writer_open_lane(&w->web, &lane, err) < 0)
     return -1;
   int result = is_single(w) ? commit_single(w, lane, err) : commit_multipart(w, lane, err);
-  close_lane(w, lane);
+  web_writer_close_lane(&w->web, lane);
   return result;
 }
 
@@ -266,7 +230,7 @@ static int writer_abort(struct object_writer *base, struct err *err)
   struct web_lane *lane = NULL;
   if (!w->upload_id[0])
     return 0;
-  if (web_lane_new(w->s3->client, &lane, err) < 0)
+  if (web_lane_new(w->web.client, &lane, err) < 0)
     return -1;
   int result = s3_upload_abort(w->s3, lane, w->key, w->upload_id, err);
   web_lane_free(lane);
@@ -275,15 +239,10 @@ static int writer_abort(struct object_writer *base, struct err *err)
   return result;
 }
 
-static void writer_interrupt(struct object_writer *base)
-{
-  lane_set_interrupt(&((struct s3_writer *)base)->lanes);
-}
-
 static void writer_free(struct object_writer *base)
 {
   struct s3_writer *w = (struct s3_writer *)base;
-  lane_set_release(&w->lanes);
+  web_writer_release(&w->web);
   pthread_mutex_destroy(&w->lock);
   free(w->parts);
   free(w->small);
@@ -295,12 +254,12 @@ static void writer_free(struct object_writer *base)
 const struct object_writer_ops s3_writer_ops = {
     .name = "s3",
     .begin = writer_begin,
-    .lane_open = writer_lane_open,
-    .lane_close = writer_lane_close,
+    .lane_open = web_writer_lane_open,
+    .lane_close = web_writer_lane_close,
     .write_part = writer_write_part,
     .commit = writer_commit,
     .abort = writer_abort,
-    .interrupt = writer_interrupt,
+    .interrupt = web_writer_interrupt,
     .free = writer_free,
 };
 
@@ -310,28 +269,27 @@ int s3_writer(void *store, const char *key, const char *owner, bool overwrite,
   struct s3_writer *w = calloc(1, sizeof(*w));
   if (!w)
     return err_set(err, ERR_NO_MEMORY, "no memory for a writer");
-  w->base = (struct object_writer){.ops = &s3_writer_ops,
-                                   .part_min_bytes = S3_PART_MIN,
-                                   .part_max_bytes = S3_PART_MAX,
-                                   .parts_max = S3_PARTS_MAX};
   w->s3 = store;
+  web_writer_init(&w->web, &s3_writer_ops, w->s3->web.client);
+  w->web.base.part_min_bytes = S3_PART_MIN;
+  w->web.base.part_max_bytes = S3_PART_MAX;
+  w->web.base.parts_max = S3_PARTS_MAX;
   w->overwrite = overwrite;
   pthread_mutex_init(&w->lock, NULL);
-  lane_set_init(&w->lanes, web_lane_interrupt);
   if (upload_state && strlen(upload_state) < sizeof(w->state))
     snprintf(w->state, sizeof(w->state), "%s", upload_state);
   w->key = str_dup(key);
   w->owner = str_dup(owner ? owner : "");
   if (!w->key || !w->owner) {
-    writer_free(&w->base);
+    writer_free(&w->web.base);
     return err_set(err, ERR_NO_MEMORY, "no memory for a writer");
   }
-  *ret = &w->base;
+  *ret = &w->web.base;
   return 0;
 }
 
 const char *s3_writer_state(struct object_writer *w)
 {
   struct s3_writer *s = (struct s3_writer *)w;
-  return s->base.begun && s->state[0] ? s->state : NULL;
+  return s->web.base.begun && s->state[0] ? s->state : NULL;
 }

@@ -9,7 +9,7 @@
 # provider NAME HOST, store_file|store_s3|store_http|store_nfs NAME    manifests on standard output
 # run ARGS...                  drover run, with the state of this test (or of $STATE)
 # define_data_vm NAME FILE...  a VM on host a that is never started, with these qcow2 files of its pool as vda, vdb, ...
-# controller NAME, kill_controller NAME SIGNAL, stop_controllers    drover controller on the cluster in $WORK/k8s
+# controller NAME, operator NAME, kill_controller NAME SIGNAL, stop_controllers    drover controller on the cluster in $WORK/k8s
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TOP=$(cd "$HERE/../.." && pwd)
@@ -208,12 +208,13 @@ define_data_vm() {
 k() { "$KUBECTL" "$@"; }
 gone() { ! kill -0 "$1" 2> /dev/null || grep -q '^State:.Z' "/proc/$1/status"; }
 
-controller() { # controller NAME [OPTIONS]: one more operator, log in $WORK/NAME.log
+operator() { # operator NAME [OPTIONS]: drover controller, log in $WORK/NAME.log
   local name=$1
   shift
-  "$DROVER" controller --allow-local "$WORK" "$@" > "$WORK/$name.log" 2>&1 &
+  "$DROVER" controller "$@" > "$WORK/$name.log" 2>&1 &
   echo $! > "$WORK/$name.controller"
 }
+controller() { operator "$1" --allow-local "$WORK" "${@:2}"; } # controller NAME [OPTIONS]: one that may name what is here
 kill_controller() { # kill_controller NAME SIGNAL
   local pid
   pid=$(< "$WORK/$1.controller")

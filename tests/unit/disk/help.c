@@ -20,7 +20,7 @@ const char *help_folder(void)
   if (!*folder) {
     strcpy(folder, "/tmp/drover-disk-XXXXXX");
     assert_non_null(mkdtemp(folder));
-    setenv("TMPDIR", folder, 1); // what killed children leave goes with it
+    setenv("DROVER_RUNTIME_DIR", folder, 1); // what killed children leave goes with it
   }
   return folder;
 }

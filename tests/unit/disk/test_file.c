@@ -11,7 +11,6 @@
 
 #include "base/str.h"
 #include "disk/image_lock_internal.h"
-#include "disk/private_dir_internal.h"
 #include "tests/unit/disk/help.h"
 
 static void write_one(struct object_writer *w, uint64_t offset, const char *text)
@@ -248,26 +247,6 @@ static void image_locks(void **state)
   run_ok("qemu-io", "-f", "raw", "-c", "read 0 1", path);
 }
 
-static void private_folders_of_the_dead_are_swept(void **state)
-{
-  (void)state;
-  help_folder();
-  struct private_dir dead, alive;
-  struct err err = ERR_INIT;
-  assert_int_equal(private_dir_make(&alive, &err), 0);
-  assert_int_equal(private_dir_make(&dead, &err), 0);
-  close(dead.lock_fd); // as the end of its process does
-  struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
-  assert_int_equal(utimensat(AT_FDCWD, dead.path, old, 0), 0);
-  assert_int_equal(utimensat(AT_FDCWD, alive.path, old, 0), 0);
-  struct private_dir next;
-  assert_int_equal(private_dir_make(&next, &err), 0);
-  assert_int_equal(access(dead.path, F_OK), -1);
-  assert_int_equal(access(alive.path, F_OK), 0);
-  private_dir_remove(&next);
-  private_dir_remove(&alive);
-}
-
 static void patterns_are_the_same_everywhere(void **state)
 {
   (void)state;
@@ -305,7 +284,6 @@ int main(void)
       cmocka_unit_test(raw_files_are_written_in_place),
       cmocka_unit_test(existing_qcow2_is_written_through_qemu),
       cmocka_unit_test(image_locks),
-      cmocka_unit_test(private_folders_of_the_dead_are_swept),
       cmocka_unit_test(patterns_are_the_same_everywhere),
   };
   return cmocka_run_group_tests_name("disk/file", tests, NULL, help_cleanup);

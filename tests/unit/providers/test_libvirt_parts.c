@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The small parts of the libvirt provider: endpoints, names, errors, quoting, headers, folders.
+// The small parts of the libvirt provider: endpoints, names, errors, quoting, headers.
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "base/cleanup.h"
-#include "base/runtime_folder.h"
 #include "base/str.h"
 #include "providers/libvirt/build_internal.h"
 #include "providers/libvirt/host_internal.h"
@@ -258,78 +255,13 @@ static void test_backing_paths(void **state)
   }
 }
 
-// ---- private folders ---------------------------------------------------------------------------
-
-static bool exists(const char *path)
-{
-  struct stat st;
-  return lstat(path, &st) == 0;
-}
-
-// A child is killed and leaves its folder; the next process removes it, and keeps that of the
-// living.
-static char *start_child(pid_t *ret, bool survive)
-{
-  int pair[2];
-  assert_int_equal(pipe(pair), 0);
-  *ret = fork();
-  if (*ret == 0) {
-    char *dir = NULL;
-    if (runtime_folder_new(&dir, NULL) != 0 ||
-        runtime_folder_write(dir, "key", 0600, "secret", 6, NULL) != 0 ||
-        write(pair[1], dir, strlen(dir) + 1) < 0)
-      _exit(1);
-    if (survive)
-      for (;;)
-        pause();
-    kill(getpid(), SIGKILL);
-  }
-  char path[512] = "";
-  assert_true(read(pair[0], path, sizeof(path) - 1) > 0);
-  close(pair[0]);
-  close(pair[1]);
-  return str_dup(path);
-}
-
-static void test_private_folders(void **state)
-{
-  (void)state;
-  char root[] = "/tmp/drover-unit-XXXXXX";
-  struct err err = ERR_INIT;
-  struct stat st;
-  assert_non_null(mkdtemp(root));
-  cleanup_free char *runtime = str_printf("%s/run", root);
-  setenv("DROVER_RUNTIME_DIR", runtime, 1);
-  pid_t dead, living;
-  cleanup_free char *left = start_child(&dead, false);
-  waitpid(dead, NULL, 0);
-  assert_true(exists(left));
-  cleanup_free char *used = start_child(&living, true);
-  char *mine = NULL;
-  assert_ok(runtime_folder_new(&mine, &err), &err);
-  assert_ok(runtime_folder_write(mine, "key", 0600, "s", 1, &err), &err);
-  assert_int_equal(runtime_folder_write(mine, "key", 0600, "s", 1, &err), -1);
-  assert_false(exists(left));
-  assert_true(exists(used));
-  assert_int_equal(stat(mine, &st), 0);
-  assert_int_equal(st.st_mode & 0777, 0700);
-  cleanup_free char *copy = str_dup(mine);
-  runtime_folder_remove(mine);
-  assert_false(exists(copy));
-  kill(living, SIGKILL);
-  waitpid(living, NULL, 0);
-  cleanup_free char *command = str_printf("rm -r %s", root);
-  assert_int_equal(system(command), 0);
-}
-
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_endpoints),       cmocka_unit_test(test_bad_endpoints),
-      cmocka_unit_test(test_error_kinds),     cmocka_unit_test(test_names),
-      cmocka_unit_test(test_shell_quote),     cmocka_unit_test(test_qcow2_head),
-      cmocka_unit_test(test_hostile_heads),   cmocka_unit_test(test_backing_paths),
-      cmocka_unit_test(test_private_folders),
+      cmocka_unit_test(test_endpoints),     cmocka_unit_test(test_bad_endpoints),
+      cmocka_unit_test(test_error_kinds),   cmocka_unit_test(test_names),
+      cmocka_unit_test(test_shell_quote),   cmocka_unit_test(test_qcow2_head),
+      cmocka_unit_test(test_hostile_heads), cmocka_unit_test(test_backing_paths),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
