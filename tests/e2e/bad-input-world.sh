@@ -143,7 +143,8 @@ web https "$https/open" 'tls: {caSecretRef: {name: web-ca}}'
 { keys web-ca; printf '  ca.crt: |\n'; sed 's/^/    /' "$(value "$WORK/web" HTTP_CA)"; } >> "$PARTS/https.yaml"
 web https-untrusted "$https/open"
 web https-finger "$https/open" "tls: {fingerprintSHA256: $(printf '0%.0s' {1..64})}"
-web http-wrong "$http/basic" 'credentialsSecretRef: {name: wrong}' wrong "username=$(value "$WORK/web" HTTP_USER)" password=no
+web http-wrong "$http/basic" 'credentialsSecretRef: {name: wrong}' wrong \
+  "username=$(value "$WORK/web" HTTP_USER)" password=no
 web http-readonly "$http/readonly"
 web http-full "$http/full"
 
@@ -185,7 +186,9 @@ cd - > /dev/null
 whole "$ROWS/m.yaml" > "$ROWS/all.yaml"
 STATE=$ROWS/state.db run -f "$ROWS/all.yaml" > "$ROWS/output" 2>&1 || { cat "$ROWS/output"; exit 1; }
 at a autostart plain > /dev/null # the export took it away
-for each in foreign damaged leads-out tomorrow flipped shortened exchanged replaced; do cp -r "$VAULT/exported" "$VAULT/$each"; done
+for each in foreign damaged leads-out tomorrow flipped shortened exchanged replaced; do
+  cp -r "$VAULT/exported" "$VAULT/$each"
+done
 jq 'del(.owner)' "$VAULT/exported/vm.json" > "$VAULT/foreign/vm.json"
 head -c 100 "$VAULT/exported/vm.json" > "$VAULT/damaged/vm.json"
 jq '.disks[0].object = "../bare/good.qcow2"' "$VAULT/exported/vm.json" > "$VAULT/leads-out/vm.json"

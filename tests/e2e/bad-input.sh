@@ -74,7 +74,8 @@ uploads() { find "$WORK/s3/data/.minio.sys/multipart" -mindepth 1 2> /dev/null |
 # Processes of the program, and tools that were given a path of ours.
 processes() {
   find /proc -maxdepth 2 -name exe -lname "$DROVER" 2> /dev/null || true
-  grep -lzF "$WORK" /proc/[0-9]*/cmdline 2> /dev/null | xargs -r grep -lzE '(qemu-nbd|qemu-img|storage-daemon|ssh)$' 2> /dev/null || true
+  grep -lzF "$WORK" /proc/[0-9]*/cmdline 2> /dev/null |
+    xargs -r grep -lzE '(qemu-nbd|qemu-img|storage-daemon|ssh)$' 2> /dev/null || true
 }
 
 world() {
@@ -133,7 +134,8 @@ look() { get_json vmmigration m > "$ROW/object"; }
 condition() {
   jq -e --arg type "$1" --arg status "$2" --arg reason "$3" --arg text "$4" \
     '.status.conditions[] | select(.type == $type)
-      | .status == $status and (.reason == $reason or $reason == "") and (.message | contains($text))' "$ROW/object" > /dev/null ||
+      | .status == $status and (.reason == $reason or $reason == "") and (.message | contains($text))' \
+    "$ROW/object" > /dev/null ||
     { echo "not $1=$2, $3 with '$4':"; jq '.status' "$ROW/object"; return 1; }
 }
 
