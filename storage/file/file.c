@@ -246,10 +246,13 @@ static int remove_path(struct folder *f, const char *key, const char *path, stru
   cleanup_close int root = open_root(f, err);
   if (root < 0 || !path)
     return -1;
-  if (unlink(path) < 0 && errno != ENOENT && errno != ENOTDIR)
-    return err_errno(err, errno, "remove '%s'", key);
-  prune_parents(f, key);
-  return 0;
+  if (unlink(path) == 0) {
+    prune_parents(f, key);
+    return 0;
+  }
+  // Where nothing was, no folder is pruned: another writer may just have made it for a file of its
+  // own.
+  return errno == ENOENT || errno == ENOTDIR ? 0 : err_errno(err, errno, "remove '%s'", key);
 }
 
 // A link on the way that leads out of the folder must not make us remove what lies there.

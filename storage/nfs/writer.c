@@ -15,7 +15,9 @@
 #include "base/str.h"
 #include "storage/nfs/nfs_internal.h"
 
-#define WHAT_BYTES (LIMIT_PATH_BYTES + 64)
+#define BEGIN_TRIES 5
+
+#define WHAT_BYTES  (LIMIT_PATH_BYTES + 64)
 
 struct nfs_writer {
   struct object_writer base;
@@ -212,11 +214,22 @@ static int create_file(struct nfs_writer *w, struct nfs_lane *l, struct err *err
   return nfs_close_file(l, w->what, err);
 }
 
+// A folder that was just made can be pruned by another one's clean-up before our file is in it.
 static int begin_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
 {
-  if (check_new(w, l, err) < 0 || make_parents(w, l, err) < 0)
+  struct err failure = ERR_INIT;
+  if (check_new(w, l, err) < 0)
     return -1;
-  return create_file(w, l, err);
+  for (int tries = 0; tries < BEGIN_TRIES; tries++) {
+    failure = (struct err)ERR_INIT;
+    if (make_parents(w, l, &failure) == 0 && create_file(w, l, &failure) == 0)
+      return 0;
+    if (failure.kind != ERR_NOT_FOUND)
+      break;
+  }
+  if (err)
+    *err = failure;
+  return -1;
 }
 
 static int writer_begin(struct object_writer *base, uint64_t size_bytes, struct err *err)
