@@ -119,7 +119,6 @@ static void test_delay(void **state)
   struct world *w = *state;
   int64_t before_ms = clock_ms();
   add(w, 1, 150);
-  assert_int_equal(w->steps[1], 0);
   assert_soon(w->steps[1] == 1);
   assert_true(clock_ms() - before_ms >= 150);
 }
