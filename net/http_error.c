@@ -39,6 +39,8 @@ static const struct curl_row rows[] = {
     {CURLE_SSL_CERTPROBLEM, NULL, ERR_INVALID, "the client certificate or its key cannot be used"},
     {CURLE_SSL_CONNECT_ERROR, "SSL_connect:", ERR_UNREACHABLE,
      "the connection broke in the TLS handshake"},
+    {CURLE_SSL_CONNECT_ERROR, " failure:", ERR_UNREACHABLE,
+     "the connection broke in the TLS handshake"},
     {CURLE_SSL_CONNECT_ERROR, NULL, ERR_TLS,
      "no TLS connection (does the server speak HTTPS there?)"},
     {CURLE_SSL_CIPHER, NULL, ERR_TLS, "no TLS cipher in common"},

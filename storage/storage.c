@@ -63,6 +63,16 @@ void storage_free(struct storage *s)
   free(s);
 }
 
+void storage_renew_with(struct storage *s, storage_renew_fn fn, void *arg)
+{
+  struct storage_keys *keys = s->ops->keys ? s->ops->keys(s->state) : NULL;
+  if (!keys)
+    return;
+  LOCK_FOR_SCOPE(&keys->lock);
+  keys->renew = fn;
+  keys->arg = arg;
+}
+
 const char *storage_describe(const struct storage *s)
 {
   return s->description;

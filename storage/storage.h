@@ -67,11 +67,20 @@ struct storage_stat {
 struct storage;
 struct storage_lane;
 
+// Puts what are the credentials now (those that a config holds) into *fresh, which is empty but for
+// its type. Called by any thread of the store, by one at a time.
+typedef int (*storage_renew_fn)(void *arg, struct storage_config *fresh, struct err *err);
+
 // allowed may be NULL (everything); it must outlive the store. No request is made yet. The config
 // is copied. ERR_INVALID: something is missing in it; ERR_UNSUPPORTED: NFS 4.
 int storage_open(const struct storage_config *c, const struct address_filter *allowed,
                  struct storage **ret, struct err *err);
 void storage_free(struct storage *s);
+// Where to ask again when the server says that the credentials are not good any more (S3: expired
+// token, unknown key; HTTP: 401). A request that failed for that reason is made once more when
+// others came. Before the first lane; arg must outlive the store. Without it such an error is
+// final, and for kinds that have no credentials it is never called.
+void storage_renew_with(struct storage *s, storage_renew_fn fn, void *arg);
 const char *storage_describe(const struct storage *s); // "s3 bucket b at https://...": for messages
 bool storage_keeps_owner(const struct storage *s);     // stat() gives the owner mark back
 
@@ -120,6 +129,7 @@ const char *storage_writer_state(struct object_writer *w);
 
 // The ops of one kind of store. Keys are checked and hold the prefix. `open` may keep c as long as
 // the store lives.
+struct storage_keys;
 struct storage_ops {
   const char *name;
   bool keeps_owner;
@@ -128,6 +138,7 @@ struct storage_ops {
   int (*open)(const struct storage_config *c, const struct address_filter *allowed, void **ret,
               struct err *err);
   void (*close)(void *store);
+  struct storage_keys *(*keys)(void *store); // NULL: it has no credentials
   int (*lane_open)(void *store, void **ret_lane, struct err *err);
   void (*lane_close)(void *store, void *lane);
   void (*interrupt)(void *store, void *lane);

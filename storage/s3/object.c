@@ -48,14 +48,17 @@ int s3_head(const struct s3 *s3, struct web_lane *lane, const char *key, struct 
   struct err failure = ERR_INIT;
   if (s3_request(s3, lane, &c, &a, &failure) == 0)
     return read_head(&c, &a.http, ret, err);
-  // An answer to HEAD has no body that could say why. One byte of GET has.
+  // An answer to HEAD has no body that could say why. One byte of GET has; and where that finds
+  // that the credentials had expired, and gets new ones, the HEAD is worth another try.
   if (a.http.status >= 300 && a.http.status != 404 && a.http.status < 500) {
     ANSWER(why);
-    c.method = "GET";
-    s3_call_header(&c, "Range", "bytes=0-0");
+    struct s3_call get = {.method = "GET", .key = key, .what = what};
+    s3_call_header(&get, "Range", "bytes=0-0");
     struct err better = ERR_INIT;
-    if (s3_request(s3, lane, &c, &why, &better) < 0)
+    if (s3_request(s3, lane, &get, &why, &better) < 0)
       failure = better;
+    else if (s3_request(s3, lane, &c, &a, &failure) == 0)
+      return read_head(&c, &a.http, ret, err);
   }
   if (err)
     *err = failure;
@@ -76,27 +79,31 @@ int s3_stat(void *store, void *lane, const char *key, struct storage_stat *ret, 
 struct range_call {
   const struct s3 *s3;
   struct web_lane *lane;
-  const char *key, *etag;
+  const char *key;
   struct web_range range;
 };
+
+// For servers that do not know If-Match.
+static bool is_same(const struct web_range *r, const struct http_response *response)
+{
+  char etag[S3_ETAG_BYTES];
+  return str_empty(r->identity) || !s3_etag(response, etag) || str_eq(etag, r->identity);
+}
 
 static int range_once(void *arg, struct err *err)
 {
   struct range_call *g = arg;
   char text[64], what[WHAT_BYTES], quoted[S3_ETAG_BYTES + 3];
   snprintf(what, sizeof(what), "reading '%s'", g->key);
-  struct s3_call c = {
-      .method = "GET", .key = g->key, .what = what, .sink = web_range_sink, .sink_arg = &g->range};
+  struct s3_call c = {.method = "GET", .key = g->key, .what = what, .range = &g->range};
   s3_call_header(&c, "Range", web_range_text(&g->range, text));
-  if (!str_empty(g->etag)) {
-    snprintf(quoted, sizeof(quoted), "\"%s\"", g->etag);
+  if (!str_empty(g->range.identity)) {
+    snprintf(quoted, sizeof(quoted), "\"%s\"", g->range.identity);
     s3_call_header(&c, "If-Match", quoted);
   }
   ANSWER(a);
-  size_t asked = g->range.got;
-  uint64_t total = 0;
   if (s3_attempt(g->s3, g->lane, &c, &a, err) == 0)
-    return web_range_check(&g->range, asked, &a.http, &total, err);
+    return web_range_check(&g->range, &a.http, err) < 0 ? err_prefix(err, "%s", what) : 0;
   if (a.http.status == 412 || a.http.status == 416)
     return err_set(err, ERR_CHANGED, "%s: the object is not the same any more", what);
   return -1;
@@ -105,11 +112,12 @@ static int range_once(void *arg, struct err *err)
 int s3_get_range(void *store, void *lane, const char *key, const char *identity, void *into,
                  size_t length, uint64_t offset, struct err *err)
 {
-  struct range_call g = {.s3 = store,
-                         .lane = lane,
-                         .key = key,
-                         .etag = identity,
-                         .range = {.into = into, .length = length, .offset = offset}};
+  struct range_call g = {
+      .s3 = store,
+      .lane = lane,
+      .key = key,
+      .range = {
+          .into = into, .length = length, .offset = offset, .same = is_same, .identity = identity}};
   return storage_retry(&g.lane->stop, range_once, &g, err);
 }
 
@@ -172,7 +180,11 @@ static int list_page(const struct s3 *s3, struct web_lane *lane, const char *pre
   if (token)
     s3_call_query(&c, "continuation-token", token);
   ANSWER(a);
-  return s3_request(s3, lane, &c, &a, err) < 0 ? -1 : read_page(&a.http, p, err);
+  if (s3_request(s3, lane, &c, &a, err) < 0 || read_page(&a.http, p, err) < 0)
+    return -1;
+  if (token && str_eq(token, p->next))
+    return err_set(err, ERR_PROTOCOL, "the server's list does not end: it goes on where it was");
+  return 0;
 }
 
 int s3_list(void *store, void *lane, const char *folder, size_t max, struct strings *ret,

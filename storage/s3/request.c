@@ -42,8 +42,15 @@ static void add(struct signed_headers *h, const char *name, const char *value)
 }
 
 static int send_signed(const struct s3 *s3, struct web_lane *lane, const struct s3_call *c,
-                       struct http_request *request, struct http_response *ret, struct err *err)
+                       const struct storage_config *keys, struct http_request *request,
+                       struct http_response *ret, struct err *err)
 {
+  const struct s3_credentials credentials = {
+      .key_id = keys->access_key_id,
+      .key = keys->secret_access_key,
+      .region = s3->region,
+      .service = "s3",
+  };
   struct buf path CLEANUP(buf_release) = BUF_INIT(0);
   struct buf query CLEANUP(buf_release) = BUF_INIT(0);
   struct buf authorization CLEANUP(buf_release) = BUF_INIT(0);
@@ -63,8 +70,8 @@ static int send_signed(const struct s3 *s3, struct web_lane *lane, const struct 
   add(&h, "Host", s3->host);
   add(&h, "x-amz-content-sha256", hash);
   add(&h, "x-amz-date", s3_amz_date(clock_wall_ms(), date));
-  if (!secret_empty(&s3->config->session_token))
-    add(&h, "x-amz-security-token", secret_reveal(&s3->config->session_token));
+  if (!secret_empty(&keys->session_token))
+    add(&h, "x-amz-security-token", secret_reveal(&keys->session_token));
   struct s3_to_sign to_sign = {.method = c->method,
                                .path = buf_str(&path),
                                .amz_date = date,
@@ -72,7 +79,7 @@ static int send_signed(const struct s3 *s3, struct web_lane *lane, const struct 
                                .headers = h.items,
                                .payload_hash = hash};
   if (!url || !buf_ok(&path) || !buf_ok(&query) ||
-      (!s3->anonymous && s3_sign(&s3->credentials, &to_sign, &authorization) < 0))
+      (!s3->anonymous && s3_sign(&credentials, &to_sign, &authorization) < 0))
     return err_set(err, ERR_NO_MEMORY, "no memory for a request");
   if (!s3->anonymous)
     add(&h, "Authorization", buf_str(&authorization));
@@ -155,7 +162,7 @@ static void other_region(const struct s3 *s3, const struct s3_answer *a,
     snprintf(b, size, "%s", header);
   else
     web_xml_text(web_xml_child(error, "Region"), b, size);
-  if (str_eq(b, s3->credentials.region))
+  if (str_eq(b, s3->region))
     b[0] = '\0';
 }
 
@@ -183,7 +190,7 @@ int s3_answer_error(const struct s3 *s3, const struct s3_call *c, struct s3_answ
   if (region[0])
     return err_set(err, ERR_INVALID,
                    "%s: the bucket is in region '%s', not in '%s': correct the region", c->what,
-                   region, s3->credentials.region);
+                   region, s3->region);
   if (!row || a->http.status == 503) { // S3's words vary; 503 always means "later"
     http_status_error(&a->http, c->what, err);
     if (err && a->code[0])
@@ -203,13 +210,15 @@ int s3_answer_error(const struct s3 *s3, const struct s3_call *c, struct s3_answ
 
 // ---- calls ----
 
-int s3_attempt(const struct s3 *s3, struct web_lane *lane, const struct s3_call *c,
-               struct s3_answer *ret, struct err *err)
+static int attempt_with(const struct s3 *s3, struct web_lane *lane, const struct s3_call *c,
+                        const struct storage_config *keys, struct s3_answer *ret, struct err *err)
 {
   struct http_request request = {
       .method = c->method,
-      .sink = c->sink,
-      .sink_arg = c->sink_arg,
+      .head = c->range ? web_range_head : NULL,
+      .sink = c->range ? web_range_sink : NULL,
+      .sink_arg = c->range,
+      .no_redirects = true, // the signature is of this host and path
       .body_max = XML_BYTES_MAX,
       .idle_timeout_ms = c->slow ? WEB_THINKING_TIMEOUT_MS : 0,
   };
@@ -220,9 +229,38 @@ int s3_attempt(const struct s3 *s3, struct web_lane *lane, const struct s3_call 
     request.read_arg = (void *)(uintptr_t)c->body;
   }
   s3_answer_release(ret);
-  if (send_signed(s3, lane, c, &request, &ret->http, err) < 0)
+  if (send_signed(s3, lane, c, keys, &request, &ret->http, err) < 0)
     return err_prefix(err, "%s", c->what);
   return ret->http.status / 100 == 2 ? 0 : s3_answer_error(s3, c, ret, err);
+}
+
+static bool keys_are_stale(const struct s3_answer *a)
+{
+  static const char *const stale[] = {"ExpiredToken", "TokenRefreshRequired", "InvalidToken",
+                                      "InvalidTokenId", "InvalidAccessKeyId"};
+  for (size_t i = 0; i < ARRAY_SIZE(stale); i++)
+    if (str_eq(a->code, stale[i]))
+      return true;
+  return false;
+}
+
+int s3_attempt(const struct s3 *s3, struct web_lane *lane, const struct s3_call *c,
+               struct s3_answer *ret, struct err *err)
+{
+  for (bool again = false;; again = true) {
+    struct storage_config keys CLEANUP(storage_config_release) = {0};
+    struct err failure = ERR_INIT;
+    unsigned number = 0;
+    if (storage_keys_take(s3->web.keys, &keys, &number, err) < 0)
+      return -1;
+    if (attempt_with(s3, lane, c, &keys, ret, &failure) == 0)
+      return 0;
+    if (again || !keys_are_stale(ret) || !storage_keys_renew(s3->web.keys, number)) {
+      if (err)
+        *err = failure;
+      return -1;
+    }
+  }
 }
 
 struct attempt {

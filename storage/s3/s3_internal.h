@@ -34,10 +34,10 @@
 struct s3 {
   struct web_store web;
   const struct storage_config *config;
-  struct s3_credentials credentials; // borrows from config
-  char *origin;                      // "https://host:port", with the bucket in virtual-host style
-  char *host;                        // the Host header
-  char *base_path;                   // "/" or "/bucket/"
+  const char *region; // borrowed from config
+  char *origin;       // "https://host:port", with the bucket in virtual-host style
+  char *host;         // the Host header
+  char *base_path;    // "/" or "/bucket/"
   bool tls;
   bool anonymous;                 // no credentials: requests are not signed
   atomic_bool no_conditional_put; // the server does not know If-None-Match on writes
@@ -59,9 +59,8 @@ struct s3_call {
   size_t header_count;
   const char *payload_hash; // NULL: no body
   const struct object_body *body;
-  int (*sink)(void *arg, const void *data, size_t length, struct err *err);
-  void *sink_arg;
-  bool slow; // the server may think for minutes
+  struct web_range *range; // the answer goes there; NULL: it is kept
+  bool slow;               // the server may think for minutes
 };
 
 struct s3_answer {

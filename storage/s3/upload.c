@@ -156,6 +156,8 @@ int s3_upload_parts(const struct s3 *s3, struct web_lane *lane, const char *key,
       return -1;
     if (!page.marker[0])
       return 0;
+    if (str_eq(page.marker, marker))
+      break;
   }
   return err_set(err, ERR_PROTOCOL, "%s: the list does not end", what);
 }

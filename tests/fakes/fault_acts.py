@@ -136,13 +136,13 @@ def length_of(value):
 
 
 def whole_with_200(c, request, answer):
-    del request.headers["range"]
+    request.whole = True
     return answer()
 
 
 def whole_then_reset(c, request, answer):
     """As if ranges were unknown, and broken before that could be noticed by its length."""
-    del request.headers["range"]
+    request.whole = True
     return break_answer(100000)(c, request, answer)
 
 
@@ -159,6 +159,7 @@ def flip(at):
     def act(c, request, answer):
         a = answer()
         if len(a.body) > at:
+            c.server.flipped = request.first + at
             a.body = a.body[:at] + bytes([a.body[at] ^ 4]) + a.body[at + 1:]
         return a
     return act
@@ -219,7 +220,8 @@ def endless(head, piece):
 def redirect(to):
     """to: an origin, or "" for the same one."""
     def act(c, request, answer):
-        return Answer(307, {"Location": to + "/moved" + request.path if to else "/dav/real.raw"})
+        here = "/dav/real.raw" if request.op.startswith("Dav") else "/faults/real.raw"
+        return Answer(307, {"Location": to + here})
     return act
 
 

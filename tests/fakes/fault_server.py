@@ -73,6 +73,15 @@ class Request:
     key: str = ""
     path: str = ""
     query: dict = field(default_factory=dict)
+    whole: bool = False  # a server that knows no ranges would answer
+
+    @property
+    def first(self):
+        return int(self.headers.get("range", "bytes=0-")[6:].split("-")[0])
+
+    @property
+    def wanted(self):
+        return int(self.headers["range"].split("-")[1]) - self.first + 1 if "range" in self.headers else 1 << 62
 
     @property
     def length(self):
@@ -103,12 +112,13 @@ class Fault:
     skip: int = 0  # so many such requests are answered well before
     times: int = 1  # and so many badly; None = all that follow
     key: str = None
+    least: int = 0  # a Get of at least so many bytes
     seen: int = 0
     fired: int = 0
 
     def hits(self, request):
         ops = [self.op] if isinstance(self.op, str) else self.op
-        if "*" not in ops and request.op not in ops or self.key not in (None, request.key):
+        if "*" not in ops and request.op not in ops or self.key not in (None, request.key) or request.wanted < self.least:
             return False
         self.seen += 1
         if self.seen <= self.skip or self.times is not None and self.fired >= self.times:
@@ -356,7 +366,7 @@ class S3:
 
 def ranged(r, o, headers):
     headers = {"Last-Modified": email.utils.formatdate(o.modified, usegmt=True), "Accept-Ranges": "bytes", **headers}
-    if "range" not in r.headers:
+    if "range" not in r.headers or r.whole:
         return Answer(200, headers, o.data)
     first, last = map(int, r.headers["range"][6:].split("-"))
     if first >= len(o.data):
@@ -469,7 +479,7 @@ class Server:
         self.tls, self.greeting = tls, greeting
         self.objects, self.uploads, self.faults = {}, {}, []
         self.keys, self.expired = {"AKFAULTS": ("secret-of-faults", None)}, set()
-        self.log, self.violations = [], []
+        self.log, self.violations, self.flipped = [], [], None  # flipped: offset in the object
         self.lock, self.fired, self.stopped = threading.RLock(), threading.Event(), False
         self.s3, self.dav, self.connections = S3(self), Dav(self), []
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
