@@ -122,6 +122,18 @@ char *http_origin_text(const char *url, char b[300])
   return b;
 }
 
+char *http_url_without_user(const char *url)
+{
+  CURLU *u CLEANUP(url_cleanup) = parse(url);
+  if (!u || curl_url_set(u, CURLUPART_USER, NULL, 0) != CURLUE_OK ||
+      curl_url_set(u, CURLUPART_PASSWORD, NULL, 0) != CURLUE_OK)
+    return NULL;
+  char *text = part(u, CURLUPART_URL, 0);
+  char *copy = str_dup(text);
+  curl_free(text);
+  return copy;
+}
+
 static bool same_part(CURLU *a, CURLU *b, CURLUPart which, unsigned flags)
 {
   char *left = part(a, which, flags), *right = part(b, which, flags);

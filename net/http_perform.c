@@ -262,7 +262,7 @@ static char *redirect_target(const struct call *call, const char *url)
   if (curl_easy_getinfo(call->session->easy, CURLINFO_REDIRECT_URL, &next) != CURLE_OK || !next ||
       !http_same_origin(url, next))
     return NULL;
-  return str_dup(next);
+  return http_url_without_user(next); // curl puts ours into it when Location is a path
 }
 
 static int perform(struct call *call, struct err *err)

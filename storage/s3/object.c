@@ -180,8 +180,10 @@ static int list_page(const struct s3 *s3, struct web_lane *lane, const char *pre
   if (token)
     s3_call_query(&c, "continuation-token", token);
   ANSWER(a);
-  if (s3_request(s3, lane, &c, &a, err) < 0 || read_page(&a.http, p, err) < 0)
+  if (s3_request(s3, lane, &c, &a, err) < 0)
     return -1;
+  if (read_page(&a.http, p, err) < 0)
+    return err_prefix(err, "%s", c.what);
   if (token && str_eq(token, p->next))
     return err_set(err, ERR_PROTOCOL, "the server's list does not end: it goes on where it was");
   return 0;

@@ -45,7 +45,7 @@ int s3_upload_create(const struct s3 *s3, struct web_lane *lane, const char *key
   struct web_xml_doc *doc CLEANUP(doc_free) =
       web_xml_parse(a.http.body.data, a.http.body.length, err);
   if (!doc)
-    return -1;
+    return err_prefix(err, "%s", what);
   char *id cleanup_free = web_xml_text_dup(web_xml_child(web_xml_root(doc), "UploadId"));
   if (str_empty(id) || strlen(id) >= S3_UPLOAD_ID_MAX)
     return err_set(err, ERR_PROTOCOL, "%s: the server gives no usable upload id", what);
@@ -71,7 +71,8 @@ static int part_once(void *arg, struct err *err)
     return -1;
   if (!s3_etag(&a.http, p->etag))
     return err_set(err, ERR_PROTOCOL, "%s: the server gives no ETag", p->call->what);
-  return s3_check_etag(&a.http, p->etag, p->digests, err);
+  return s3_check_etag(&a.http, p->etag, p->digests, err) < 0 ? err_prefix(err, "%s", p->call->what)
+                                                              : 0;
 }
 
 int s3_upload_part(const struct s3 *s3, struct web_lane *lane, const char *key,
@@ -153,7 +154,7 @@ int s3_upload_parts(const struct s3 *s3, struct web_lane *lane, const char *key,
     if (s3_request(s3, lane, &c, &a, err) < 0)
       return is_gone(&a) ? err_set(err, ERR_NOT_FOUND, "%s: no such upload", what) : -1;
     if (read_parts(&a.http, &page, err) < 0)
-      return -1;
+      return err_prefix(err, "%s", what);
     if (!page.marker[0])
       return 0;
     if (str_eq(page.marker, marker))
@@ -180,7 +181,7 @@ static int complete_once(void *arg, struct err *err)
   struct web_xml_doc *doc CLEANUP(doc_free) =
       web_xml_parse(a.http.body.data, a.http.body.length, err);
   if (!doc)
-    return -1;
+    return err_prefix(err, "%s", p->call->what);
   if (web_xml_is(web_xml_root(doc), "CompleteMultipartUploadResult"))
     return 0;
   s3_answer_error(p->s3, p->call, &a, err);
@@ -267,8 +268,10 @@ int s3_remove_partial(void *store, void *lane, const char *key, const char *owne
     ANSWER(a);
     s3_call_query(&c, "uploads", "");
     s3_call_query(&c, "prefix", key);
-    if (s3_request(store, lane, &c, &a, err) < 0 || read_uploads(&a.http, key, &ids, err) < 0)
+    if (s3_request(store, lane, &c, &a, err) < 0)
       return -1;
+    if (read_uploads(&a.http, key, &ids, err) < 0)
+      return err_prefix(err, "%s", c.what);
     if (ids.count == 0)
       return 0;
     for (size_t i = 0; i < ids.count; i++)

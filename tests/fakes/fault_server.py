@@ -173,7 +173,7 @@ def classify(request):
     path, _, query = request.target.partition("?")
     pairs = urllib.parse.parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     request.path, request.query = path, dict(pairs)
-    if path.startswith("/dav/"):
+    if path.startswith("/dav/") or request.method == "OPTIONS":
         request.op, request.key = "Dav" + request.method.title(), urllib.parse.unquote(path[5:])
         return
     bucket, _, key = path[1:].partition("/")
@@ -528,8 +528,9 @@ class Server:
         with self.lock:
             self.log.append((request.op, request.key))
             fault = next((f for f in self.faults if f.hits(request)), None)
-        if fault and getattr(fault.act, "early", False):
+        if fault:
             self.fired.set()
+        if fault and getattr(fault.act, "early", False):
             fault.act(c, request, None)
         if "expect" in request.headers and not (fault and getattr(fault.act, "silent", False)):
             c.send(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -537,10 +538,7 @@ class Server:
         if fault and hasattr(fault.act, "spoil"):
             request.body = fault.act.spoil(request.body)
         answer = lambda: self.perform(request)
-        result = answer() if not fault else fault.act(c, request, answer)
-        if fault:
-            self.fired.set()
-        c.answer(request, result)
+        c.answer(request, fault.act(c, request, answer) if fault else answer())
 
     def perform(self, request):
         with self.lock:
