@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/str.h"
+#include "storage/s3/answers_internal.h"
 #include "storage/s3/s3_internal.h"
 #include "storage/xml_internal.h"
 
@@ -149,8 +150,8 @@ static const struct code_row *row_of(const char *code)
 }
 
 // The region that the bucket is in, when that is what the answer is about; "" else.
-static void other_region(const struct s3 *s3, const struct s3_answer *a,
-                         const struct web_xml_node *error, char *b, size_t size)
+static void other_region(const struct s3 *s3, const struct s3_answer *a, const char *said, char *b,
+                         size_t size)
 {
   const char *header = http_response_header(&a->http, "x-amz-bucket-region");
   b[0] = '\0';
@@ -158,33 +159,19 @@ static void other_region(const struct s3 *s3, const struct s3_answer *a,
       !str_eq(a->code, "AuthorizationHeaderMalformed") &&
       !str_eq(a->code, "IllegalLocationConstraintException") && a->http.status / 100 != 3)
     return;
-  if (header)
-    snprintf(b, size, "%s", header);
-  else
-    web_xml_text(web_xml_child(error, "Region"), b, size);
+  snprintf(b, size, "%s", header ? header : said);
   if (str_eq(b, s3->region))
     b[0] = '\0';
-}
-
-static void clean(char *text)
-{
-  for (char *p = text; *p; p++)
-    if ((unsigned char)*p < 0x20)
-      *p = ' ';
 }
 
 int s3_answer_error(const struct s3 *s3, const struct s3_call *c, struct s3_answer *a,
                     struct err *err)
 {
-  struct web_xml_doc *doc = web_xml_parse(a->http.body.data, a->http.body.length, NULL);
-  const struct web_xml_node *error =
-      doc && web_xml_is(web_xml_root(doc), "Error") ? web_xml_root(doc) : NULL;
-  char message[200], region[64];
-  web_xml_text(web_xml_child(error, "Code"), a->code, sizeof(a->code));
-  web_xml_text(web_xml_child(error, "Message"), message, sizeof(message));
-  clean(message);
-  other_region(s3, a, error, region, sizeof(region));
-  web_xml_doc_free(doc);
+  struct s3_error e;
+  char region[64];
+  s3_read_error(&a->http.body, &e);
+  snprintf(a->code, sizeof(a->code), "%s", e.code);
+  other_region(s3, a, e.region, region, sizeof(region));
 
   const struct code_row *row = row_of(a->code);
   if (region[0])
@@ -195,14 +182,14 @@ int s3_answer_error(const struct s3 *s3, const struct s3_call *c, struct s3_answ
     http_status_error(&a->http, c->what, err);
     if (err && a->code[0])
       snprintf(err->message, sizeof(err->message), "%s: %.60s: %s (HTTP %ld)", c->what, a->code,
-               message, a->http.status);
+               e.message, a->http.status);
     return -1;
   }
   if (s3->anonymous && row->kind == ERR_DENIED)
     return err_set(err, ERR_DENIED, "%s: the bucket is not public: give credentials (%s)", c->what,
                    a->code);
   err_set(err, row->kind, "%s: %s%s(%s%s%s)", c->what, row->sentence ? row->sentence : "",
-          row->sentence ? " " : "", a->code, message[0] ? ": " : "", message);
+          row->sentence ? " " : "", a->code, e.message[0] ? ": " : "", e.message);
   if (err)
     err->retry_after_ms = (long)a->http.retry_after_ms;
   return -1;

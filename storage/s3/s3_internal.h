@@ -4,6 +4,7 @@
 //   sign.c     Signature Version 4
 //   open.c     endpoint, bucket, credentials
 //   request.c  one signed request, its retries, what S3's error codes mean
+//   answers.c  what the XML of an answer says
 //   body.c     digests of a body, and which of them goes along
 //   object.c   stat, ranges, list, remove, put
 //   upload.c   multipart: begin, parts, complete, abort, list
