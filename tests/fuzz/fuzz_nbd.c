@@ -47,13 +47,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof(most));
   for (size_t sent = 0; sent < size;) { // what the server does not want any more may be refused
     ssize_t n = send(fd, data + sent, size - sent, MSG_NOSIGNAL);
+    if (n < 0 && errno == EINTR) // libFuzzer's alarm
+      continue;
     if (n <= 0)
       break;
     sent += (size_t)n;
   }
   shutdown(fd, SHUT_WR);
   ssize_t n;
-  while ((n = recv(fd, room, sizeof(room), 0)) > 0)
+  while ((n = recv(fd, room, sizeof(room), 0)) > 0 || (n < 0 && errno == EINTR))
     ;
   MUST(n == 0 || errno == ECONNRESET);
   close(fd);
