@@ -73,7 +73,7 @@ static int lane_open(struct object_writer *base, void **ret_lane, struct err *er
 }
 
 // To the server's disk, over the connection that the bytes went through.
-static void settle(struct write_lane *l)
+static void flush(struct write_lane *l)
 {
   struct err failure = ERR_INIT;
   struct nfs_call call = {0};
@@ -94,7 +94,7 @@ static void settle(struct write_lane *l)
 static void lane_close(struct object_writer *base, void *arg)
 {
   struct write_lane *l = arg;
-  settle(l);
+  flush(l);
   lane_set_remove(&((struct nfs_writer *)base)->lanes, l);
   nfs_lane_free(l->nfs);
   free(l->buffer);
@@ -105,7 +105,7 @@ static int ensure_file(struct write_lane *l, struct err *err)
 {
   if (l->nfs->file && l->nfs->broken == l->opened_at)
     return 0;
-  settle(l); // what went before is in doubt
+  flush(l); // what went before is in doubt
   if (nfs_open_file(l->nfs, l->writer->partial, O_WRONLY, l->writer->what, err) < 0)
     return -1;
   l->opened_at = l->nfs->broken;
@@ -197,16 +197,21 @@ static int check_new(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
   return -1;
 }
 
+static int set_length(struct nfs_writer *w, struct nfs_lane *l, uint64_t size_bytes,
+                      struct err *err)
+{
+  struct nfs_call call = {0};
+  return nfs_finish(l, &call, nfs_ftruncate_async(l->nfs, l->file, size_bytes, nfs_done, &call),
+                    w->what, err);
+}
+
 static int create_file(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
 {
-  struct nfs_call sizing = {0};
   struct nfs_stat_64 st = {0};
   struct nfs_call looking = {.into = &st, .into_length = sizeof(st)};
   if (nfs_unlink_path(l, w->partial, err) < 0 || // of an earlier try
       nfs_open_file(l, w->partial, O_CREAT | O_EXCL | O_WRONLY, w->what, err) < 0 ||
-      nfs_finish(l, &sizing,
-                 nfs_ftruncate_async(l->nfs, l->file, w->base.size_bytes, nfs_done, &sizing),
-                 w->what, err) < 0 ||
+      set_length(w, l, w->base.size_bytes, err) < 0 ||
       nfs_finish(l, &looking, nfs_fstat64_async(l->nfs, l->file, nfs_done, &looking), w->what,
                  err) < 0)
     return -1;
@@ -236,6 +241,21 @@ static int writer_begin(struct object_writer *base, uint64_t size_bytes, struct 
 {
   base->size_bytes = size_bytes;
   return with_lane((struct nfs_writer *)base, begin_with, err);
+}
+
+// The longest that it could get was set at the beginning.
+static int settle_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
+{
+  if (nfs_open_file(l, w->partial, O_WRONLY, w->what, err) < 0 ||
+      set_length(w, l, w->base.size_bytes, err) < 0)
+    return -1;
+  return nfs_close_file(l, w->what, err);
+}
+
+static int writer_settle(struct object_writer *base, uint64_t size_bytes, struct err *err)
+{
+  base->size_bytes = size_bytes;
+  return with_lane((struct nfs_writer *)base, settle_with, err);
 }
 
 // ---- commit ----
@@ -300,7 +320,7 @@ static int writer_commit(struct object_writer *base, struct err *err)
   struct nfs_writer *w = (struct nfs_writer *)base;
   // Lanes that are still open do no call now: commit comes after the last part.
   for (size_t i = 0; i < w->lanes.count; i++)
-    settle(w->lanes.lanes[i]);
+    flush(w->lanes.lanes[i]);
   if (w->in_doubt) {
     if (err)
       *err = w->doubt;
@@ -345,6 +365,7 @@ const struct object_writer_ops nfs_writer_ops = {
     .lane_open = lane_open,
     .lane_close = lane_close,
     .write_part = write_part,
+    .settle = writer_settle,
     .commit = writer_commit,
     .abort = writer_abort,
     .interrupt = writer_interrupt,
