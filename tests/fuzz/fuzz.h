@@ -51,8 +51,14 @@ static inline int fuzz_reader_read(struct object_reader *r, void *lane, void *in
   return 0;
 }
 
+static inline void fuzz_reader_free(struct object_reader *r)
+{
+  (void)r;
+}
+
 static inline struct fuzz_reader fuzz_reader(const uint8_t *data, size_t size)
 {
-  static const struct object_reader_ops ops = {.name = "fuzz", .read = fuzz_reader_read};
+  static const struct object_reader_ops ops = {
+      .name = "fuzz", .read = fuzz_reader_read, .free = fuzz_reader_free};
   return (struct fuzz_reader){.base = {.ops = &ops, .size_bytes = size}, .data = data};
 }
