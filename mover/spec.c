@@ -15,7 +15,8 @@
 #include "mover/ends.h"
 #include "mover/mover.h"
 
-#define SPEC_VERSION 1
+#define SPEC_VERSION  1
+#define SECRETS_DEPTH 4
 
 static const struct field object_fields[] = {
     {"store", FIELD_OBJECT, offsetof(struct mover_object, store), .table = &storage_config_table,
@@ -195,22 +196,27 @@ void mover_spec_release(struct mover_spec *s)
   *s = (struct mover_spec){0};
 }
 
-// json-c frees strings without wiping them.
+// json-c frees strings without wiping them. Whatever the document is: a wrong one may hold secrets
+// as well. It is at most SECRETS_DEPTH deep.
+static void wipe(struct json_object *o)
+{
+  if (json_object_is_type(o, json_type_string))
+    explicit_bzero((char *)json_object_get_string(o), (size_t)json_object_get_string_len(o));
+  for (size_t i = 0; json_object_is_type(o, json_type_array) && i < json_object_array_length(o);
+       i++)
+    wipe(json_object_array_get_idx(o, i));
+  if (!json_object_is_type(o, json_type_object))
+    return;
+  json_object_object_foreach(o, name, value)
+  {
+    (void)name;
+    wipe(value);
+  }
+}
+
 static void put_wiped(struct json_object **tree)
 {
-  if (!*tree)
-    return;
-  json_object_object_foreach(*tree, end, values)
-  {
-    (void)end;
-    json_object_object_foreach(values, name, value)
-    {
-      (void)name;
-      if (json_object_is_type(value, json_type_string))
-        explicit_bzero((char *)json_object_get_string(value),
-                       (size_t)json_object_get_string_len(value));
-    }
-  }
+  wipe(*tree);
   json_object_put(*tree);
 }
 
@@ -306,20 +312,18 @@ static int decode_secrets_tree(struct json_object *tree, struct mover_spec *s, s
 
 static int decode_secrets(const char *text, struct mover_spec *s, struct err *err)
 {
-  struct json_tokener *tokener = json_tokener_new_ex(4);
+  struct json_tokener *tokener = json_tokener_new_ex(SECRETS_DEPTH);
   if (!tokener)
     return err_set(err, ERR_NO_MEMORY, "no memory for a mover's secrets");
   json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
   struct json_object *tree = json_tokener_parse_ex(tokener, text, (int)strlen(text) + 1);
   json_tokener_free(tokener);
   int rc;
-  if (json_object_is_type(tree, json_type_object)) {
+  if (json_object_is_type(tree, json_type_object))
     rc = decode_secrets_tree(tree, s, err);
-    put_wiped(&tree);
-  } else {
-    json_object_put(tree);
+  else
     rc = err_set(err, ERR_INVALID, "secrets: not a JSON object");
-  }
+  put_wiped(&tree);
   return rc;
 }
 

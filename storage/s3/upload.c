@@ -16,9 +16,10 @@ static void doc_free(struct web_xml_doc **d)
   web_xml_doc_free(*d);
 }
 
-#define ANSWER(name)     struct s3_answer name CLEANUP(s3_answer_release) = {0}
-#define WHAT_BYTES       (LIMIT_PATH_BYTES + 64)
-#define UPLOADS_OF_A_KEY 1000 // more than that at once is not ours
+#define ANSWER(name)  struct s3_answer name CLEANUP(s3_answer_release) = {0}
+#define WHAT_BYTES    (LIMIT_PATH_BYTES + 64)
+#define ABORT_ROUNDS  10  // until an upload is gone, or a page of them
+#define ABORT_WAIT_MS 100 // more with each round
 
 static bool is_gone(const struct s3_answer *a)
 {
@@ -191,27 +192,43 @@ int s3_upload_abort(const struct s3 *s3, struct web_lane *lane, const char *key,
 
 // ---- what interrupted uploads left ----
 
+// One page of the list, and the end of what it names. *ret_count: how many.
+static int remove_page(void *store, void *lane, const char *key, size_t *ret_count, struct err *err)
+{
+  struct strings ids CLEANUP(strings_release) = {0};
+  struct s3_call c = {.method = "GET", .what = "listing unfinished uploads"};
+  ANSWER(a);
+  s3_call_query(&c, "uploads", "");
+  s3_call_query(&c, "prefix", key);
+  if (s3_request(store, lane, &c, &a, err) < 0)
+    return -1;
+  if (s3_read_uploads(&a.http.body, key, &ids, err) < 0)
+    return err_prefix(err, "%s", c.what);
+  for (size_t i = 0; i < ids.count; i++)
+    if (s3_upload_abort(store, lane, key, ids.items[i], err) < 0)
+      return -1;
+  *ret_count = ids.count;
+  return 0;
+}
+
 // The list is sorted by key, and nothing that begins with this key comes before it: its uploads are
-// on the first pages. After each round of aborts the list is read anew.
+// on the first pages. After each round of aborts the list is read anew; a part that was on its way
+// can make an abort necessary again.
 int s3_remove_partial(void *store, void *lane, const char *key, const char *owner, struct err *err)
 {
   (void)owner; // S3 does not tell the metadata of an upload that is not complete
-  for (int round = 0; round < UPLOADS_OF_A_KEY; round++) {
-    struct strings ids CLEANUP(strings_release) = {0};
-    struct s3_call c = {.method = "GET", .what = "listing unfinished uploads"};
-    ANSWER(a);
-    s3_call_query(&c, "uploads", "");
-    s3_call_query(&c, "prefix", key);
-    if (s3_request(store, lane, &c, &a, err) < 0)
+  struct web_lane *l = lane;
+  for (int round = 0; round < ABORT_ROUNDS; round++) {
+    size_t count = 0;
+    if (remove_page(store, lane, key, &count, err) < 0)
       return -1;
-    if (s3_read_uploads(&a.http.body, key, &ids, err) < 0)
-      return err_prefix(err, "%s", c.what);
-    if (ids.count == 0)
+    if (count == 0)
       return 0;
-    for (size_t i = 0; i < ids.count; i++)
-      if (s3_upload_abort(store, lane, key, ids.items[i], err) < 0)
-        return -1;
+    if (stop_wait(&l->stop, round * ABORT_WAIT_MS))
+      return err_set(err, ERR_CANCELLED, "cancelled");
   }
-  return err_set(err, ERR_LIMIT, "there are more than %d unfinished uploads of '%s'",
-                 UPLOADS_OF_A_KEY, key);
+  return err_set(
+      err, ERR_PROTOCOL,
+      "the server still lists unfinished uploads of '%s' after they were removed %d times", key,
+      ABORT_ROUNDS);
 }

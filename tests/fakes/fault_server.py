@@ -479,6 +479,7 @@ class Server:
         self.tls, self.greeting = tls, greeting
         self.objects, self.uploads, self.faults = {}, {}, []
         self.keys, self.expired = {"AKFAULTS": ("secret-of-faults", None)}, set()
+        self.password = PASSWORD
         self.log, self.violations, self.flipped = [], [], None  # flipped: offset in the object
         self.lock, self.fired, self.stopped = threading.RLock(), threading.Event(), False
         self.s3, self.dav, self.connections = S3(self), Dav(self), []
@@ -545,7 +546,7 @@ class Server:
             try:
                 if request.op.startswith("Dav"):
                     given = base64.b64decode(request.headers.get("authorization", "Basic ")[6:]).decode()
-                    if given != "%s:%s" % (USER, PASSWORD):
+                    if given != "%s:%s" % (USER, self.password):
                         return Answer(401)
                     return getattr(self.dav, request.op)(request)
                 refused = check_signature(self, request) or check_body(self, request) or self.s3.taken(request)

@@ -42,10 +42,16 @@ def new_keys(run):
     run.write_keys("AKOLD", "old-secret-of-faults", "old-token")
 
     def expire(server, request):
-        server.expired.add("AKOLD")
         run.write_keys("AKNEW", "new-secret-of-faults", "new-token")
-    run.expire = expire
+        server.expired.add("AKOLD")
     EXPIRE[run.server] = expire
+
+
+def new_password(run):
+    def renew(server, request):
+        run.write_password("another-password")
+        server.password = "another-password"
+    EXPIRE[run.server] = renew
 
 
 EXPIRE = {}
@@ -96,6 +102,7 @@ LAUGHS = b"<!DOCTYPE r [<!ENTITY a \"ha\">" + b"".join(
     b"<!ENTITY %c \"%s\">" % (98 + i, b"&%c;" % (97 + i) * 10) for i in range(12)) + b"]><r>&m;</r>"
 SAME_PAGE = document("ListBucketResult", ("IsTruncated", "true"), ("NextContinuationToken", "again")).body
 SAME_PARTS = document("ListPartsResult", ("IsTruncated", "true"), ("NextPartNumberMarker", "1")).body
+STUCK = document("ListMultipartUploadsResult", ("Upload", [("Key", "x.raw"), ("UploadId", "stuck")])).body
 OBJECTS = ("Get", "Head", "Put", "Part", "Create", "Complete")
 IMAGE = {"key": "d.raw", "least": 100001}  # the image itself, not its first look or its manifest
 
@@ -146,6 +153,8 @@ READING = [
     Row("token expired", "down", [F(OBJECTS, say(400, "ExpiredToken"), times=None)],
         "AuthenticationFailed", "session token has expired", prepare=old_keys),
     Row("token expires, a new one is in the file", "down", [F("Get", expire, skip=1, **IMAGE)], prepare=new_keys),
+    Row("token expires, a new one is in the document", "document-down", [F("Get", expire, skip=1, **IMAGE)],
+        prepare=new_keys),
     Row("redirect to another origin", "down", lambda url: [F("Get", redirect(url), skip=1, times=None, **IMAGE)],
         "InvalidSpec", "sends us to another address", other=True),
     Row("redirect within the origin", "down", [F("Get", redirect(""), times=None, **IMAGE)],
@@ -220,6 +229,8 @@ WRITING = [
         "beginning to write 'x.raw': the server's answer is not the XML"),
     Row("endless XML", "up", [F("Create", endless(b"HTTP/1.1 200 OK\r\n\r\n<r>", b"<a>" * 10000), times=None)],
         "LimitExceeded", "longer than"),
+    Row("uploads that cannot be got rid of", "up", [F("ListUploads", body(STUCK), times=None)], "ProtocolError",
+        "still lists", requests=30),
     Row("an abort that fails", "up", [F("Part", say(403, "AccessDenied"), times=None), F("Abort", say(403, "AccessDenied"))],
         "PermissionDenied", "", left=True),
     Row("each connection closed, unsaid", "up", [F("*", close_after(False), times=None)]),
@@ -262,6 +273,8 @@ HTTP = [Row(row.name, row.verb, row.faults, row.kind, row.text, "http", **row_mo
     (Row("a bit flipped on its way, verify", "dav-verify", [F("DavGet", flip(12345), **IMAGE)], "differ", '"equal":false'),
      {"status": 1}),
     (Row("401", "dav-down", [F("DavGet", say(401), times=None, **IMAGE)], "AuthenticationFailed", "user name and password"), {}),
+    (Row("the password changes, the new one is in the file", "dav-down", [F("DavGet", expire, skip=1, **IMAGE)]),
+     {"prepare": new_password}),
     (Row("404 in the middle", "dav-down", [F("DavGet", say(404), skip=1, times=None, **IMAGE)], "NotFound", ""), {}),
     (Row("HEAD without Content-Length", "dav-down", [F("DavHead", length_of(None), times=None, key="d.raw")], "Unsupported",
          "does not tell the size"), {}),
