@@ -83,7 +83,10 @@ static int read_back_object(struct copying *c, struct err *err)
 {
   const char *key = target_object(c)->key;
   struct object_reader *reader;
-  int rc = storage_reader(c->target.storage, key, &reader, err);
+  if (open_lane_enter(c->session, &c->target, err))
+    return -1;
+  int rc = storage_lane_reader(c->target.lane, key, &reader, err);
+  session_leave(c->session);
   return rc ? rc : read_back(c, reader, c->result.content_digest, err);
 }
 

@@ -103,7 +103,7 @@ static int read_object(struct session *s, const struct mover_object *object, str
 {
   if (open_store(s, object, o, err) || open_lane_enter(s, o, err))
     return -1;
-  int rc = storage_reader(o->storage, object->key, &o->reader, err);
+  int rc = storage_lane_reader(o->lane, object->key, &o->reader, err);
   if (rc == 0 && object->manifest)
     rc = obey_manifest(object, o, err);
   session_leave(s);

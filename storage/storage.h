@@ -122,6 +122,9 @@ int storage_put(struct storage_lane *l, const char *key, const void *data, size_
 // connection). The store must outlive it. ERR_CHANGED when the object changes between reads
 // (If-Match).
 int storage_reader(struct storage *s, const char *key, struct object_reader **ret, struct err *err);
+// The same, and the first look at the object goes through that lane: it can be interrupted there.
+int storage_lane_reader(struct storage_lane *l, const char *key, struct object_reader **ret,
+                        struct err *err);
 // One object for writing. upload_state (may be NULL): a token from an earlier
 // storage_writer_state() to go on with (S3: upload id); unknown tokens start over. overwrite false:
 // commit fails with ERR_EXISTS when the key came to be meanwhile, where the store can tell.

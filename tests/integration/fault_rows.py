@@ -291,7 +291,7 @@ HTTP = [Row(row.name, row.verb, row.faults, row.kind, row.text, "http", **row_mo
          "PermissionDenied", ""), {}),
 ]]
 
-CANCEL = [Row(name, verb, faults, "Cancelled", "cancelled", "cancel", cancel=True, left=True, **more) for name, verb, faults, more in [
+CANCEL = [Row(name, verb, faults, "Cancelled", "cancelled", "cancel", cancel=True, **more) for name, verb, faults, more in [
     ("no answer to a range", "down", [F("Get", never_answer, skip=1, times=None, **IMAGE)], {}),
     ("an answer that stops in its head", "down", [F("Get", hang_in_head, skip=1, times=None, **IMAGE)], {}),
     ("an answer that stops in its body", "down", [F("Get", hang_in_body, times=None, **IMAGE)], {}),
@@ -301,11 +301,11 @@ CANCEL = [Row(name, verb, faults, "Cancelled", "cancelled", "cancel", cancel=Tru
     ("503 with Retry-After", "down", [F("Get", say(503, "SlowDown", Retry_After="25"), times=None, **IMAGE)], {}),
     ("a part that nobody reads", "up", [F("Part", never_read, times=None)], {}),
     ("no answer to a part", "up", [F("Part", never_answer, times=None)], {}),
-    ("no answer to anything", "up", [F("*", never_answer, skip=6, times=None)], {}),
+    ("no answer to anything", "up", [F("*", never_answer, skip=6, times=None)], {"left": True}),
     ("no answer to the beginning", "up", [F("Create", never_answer, times=None)], {}),
     ("no answer to the end", "up", [F("Complete", never_answer, times=None)], {}),
     ("no answer to a manifest", "up", [F("Put", never_answer, times=None)], {}),
-    ("no answer to an abort", "up", [F("Part", never_answer, skip=1, times=None), F("Abort", never_answer, times=None)], {}),
+    ("no answer to an abort", "up", [F("Part", never_answer, skip=1, times=None), F("Abort", never_answer, times=None)], {"left": True}),
     ("TLS: silence", "up", [], {"tls": "liar", "greeting": hang}),
     ("verify: no answer", "verify", [F("Get", never_answer, skip=1, times=None, **IMAGE)], {}),
     ("digest: no answer", "digest", [F("Get", never_answer, skip=1, times=None, **IMAGE)], {}),
