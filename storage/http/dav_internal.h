@@ -34,7 +34,8 @@ struct dav_call {
   struct http_header headers[DAV_HEADERS_MAX];
   size_t header_count;
   const struct object_body *body;
-  struct web_range *range; // the answer goes there; NULL: it is kept
+  int64_t total_timeout_ms; // 0 = none
+  struct web_range *range;  // the answer goes there; NULL: it is kept
 };
 
 void dav_call_header(struct dav_call *c, const char *name, const char *value);

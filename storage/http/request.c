@@ -69,6 +69,7 @@ static int attempt_with(const struct dav *d, struct web_lane *lane, const struct
       .basic_user = keys->username,
       .basic_password = &keys->password,
       .body_max = XML_BYTES_MAX,
+      .total_timeout_ms = c->total_timeout_ms,
       .head = c->range ? web_range_head : NULL,
       .sink = c->range ? web_range_sink : NULL,
       .sink_arg = c->range,
