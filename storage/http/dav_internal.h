@@ -34,8 +34,8 @@ struct dav_call {
   struct http_header headers[DAV_HEADERS_MAX];
   size_t header_count;
   const struct object_body *body;
-  int (*sink)(void *arg, const void *data, size_t length, struct err *err);
-  void *sink_arg;
+  int64_t total_timeout_ms; // 0 = none
+  struct web_range *range;  // the answer goes there; NULL: it is kept
 };
 
 void dav_call_header(struct dav_call *c, const char *name, const char *value);
