@@ -153,6 +153,8 @@ static int reader_setup(struct file_reader *f, struct err *err)
   if (fd_disk_size(f->fd, f->path, &f->reader.size_bytes, f->reader.identity, err) != 0)
     return -1;
   f->reader.local_path = f->path;
+  struct stat st; // writing to a device leaves the time of its node alone
+  f->reader.tells_changes = fstat(f->fd, &st) == 0 && S_ISREG(st.st_mode);
   return image_lock(f->fd, f->path, false, err);
 }
 
