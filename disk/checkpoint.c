@@ -131,6 +131,17 @@ const struct checkpoint_subject *checkpoint_found(const struct checkpoint *c)
   return c->found ? &c->subject : NULL;
 }
 
+void checkpoint_ignore(struct checkpoint *c)
+{
+  c->found = false;
+  c->damage[0] = '\0';
+}
+
+bool checkpoint_begun(const struct checkpoint *c)
+{
+  return c->found || c->begun;
+}
+
 const char *checkpoint_damage(const struct checkpoint *c)
 {
   return c->damage[0] ? c->damage : NULL;
@@ -209,6 +220,7 @@ int checkpoint_start(struct checkpoint *c, const struct checkpoint_subject *s, s
       write_frame(c, FRAME_SUBJECT, text, strlen(text), err) != 0 || write_boot(c, err) != 0 ||
       write_mark(c, c->end, err) != 0)
     return -1;
+  c->begun = true;
   return fd_sync_folder_of(c->path, err);
 }
 

@@ -60,6 +60,10 @@ int checkpoint_remove_path(const char *path, struct err *err);
 
 // What an earlier copy wrote there; NULL: nothing that could be used.
 const struct checkpoint_subject *checkpoint_found(const struct checkpoint *c);
+// As if nothing had been found: a copy that is to start over.
+void checkpoint_ignore(struct checkpoint *c);
+// It holds what can be gone on with, from now or from before.
+bool checkpoint_begun(const struct checkpoint *c);
 // What is wrong with it, for a warning; NULL: nothing.
 const char *checkpoint_damage(const struct checkpoint *c);
 // Units below this number may have been sent by earlier copies.

@@ -317,10 +317,23 @@ static int stream_read(void *arg, uint64_t offset, void *into, size_t length, st
   return 0;
 }
 
+static int stream_all(struct stream *s, struct err *err)
+{
+  uint64_t end = s->part->offset + s->part->length;
+  for (uint64_t at = s->part->offset; at < end; at = s->loaded_to)
+    if (stream_load(s, at, err) != 0)
+      return -1;
+  return 0;
+}
+
 static int part_streamed(struct lane *l, const struct part *part, struct err *err)
 {
   struct copy *c = l->copy;
   struct stream s = {.lane = l, .part = part, .loaded_to = part->offset};
+  if (resume_may_be_same(c, part->sequence) && stream_all(&s, err) != 0)
+    return -1;
+  if (resume_same(l, part->sequence))
+    return resume_unit_done(l, part->sequence, s.data_bytes, false, err);
   struct object_body body = {.length = part->length, .read = stream_read, .arg = &s};
   uint32_t number = (uint32_t)part->sequence;
   if (object_write_part(c->job->object, l->out_lane, number, part->offset, &body, err) != 0)

@@ -178,6 +178,7 @@ int resume_prepare(struct copy *c, struct err *err)
   if (differs) {
     say(c, "the checkpoint is not used: %s", differs);
     give_up_old(c, then);
+    checkpoint_ignore(r->checkpoint);
     return 0;
   }
   r->going_on = true;
@@ -437,6 +438,7 @@ int resume_begin(struct copy *c, struct err *err)
   const char *why = no_way(c);
   if (why) {
     say(c, "no checkpoint is written, an interrupted copy starts over: %s", why);
+    checkpoint_ignore(r->checkpoint);
     r->checkpoint = NULL;
     r->going_on = false;
     return 0;
@@ -480,10 +482,15 @@ bool resume_part_md5(const struct copy *c, uint64_t unit, uint64_t length, char 
   return true;
 }
 
+bool resume_may_be_same(const struct copy *c, uint64_t unit)
+{
+  return c->resume.going_on && c->resume.compare && is_done(&c->resume, unit);
+}
+
 bool resume_same(const struct lane *l, uint64_t unit)
 {
   const struct copy *c = l->copy;
-  if (!c->resume.going_on || !c->resume.compare || !is_done(&c->resume, unit))
+  if (!resume_may_be_same(c, unit))
     return false;
   for (size_t i = 0; i < l->notes.count; i++) {
     uint64_t at = l->notes.chunks[i] * DIGEST_BYTES;

@@ -60,7 +60,9 @@ bool resume_skip(struct copy *c, uint64_t unit);
 // A lane reads a chunk that has a hash.
 int resume_note(struct lane *l, uint64_t chunk, struct err *err);
 void resume_unit_begin(struct lane *l);
-// compare: what the unit holds is what was written there before, so it need not be sent.
+// compare: the unit was finished, so reading it may tell that it need not be sent.
+bool resume_may_be_same(const struct copy *c, uint64_t unit);
+// compare, after it was read: what the unit holds is what was written there before, so it need not be sent.
 bool resume_same(const struct lane *l, uint64_t unit);
 // compare: it is not; from here on it counts as unfinished.
 int resume_undo(struct lane *l, uint64_t unit, struct err *err);

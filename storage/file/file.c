@@ -309,11 +309,14 @@ static int reader(void *store, const char *key, struct object_reader **ret, stru
 static int writer(void *store, const char *key, const char *owner, bool overwrite,
                   const char *upload_state, struct object_writer **ret, struct err *err)
 {
-  (void)upload_state; // an upload starts over
   char *path cleanup_free = path_of(store, key, err);
   if (!path || make_parents(store, key, err) < 0)
     return -1;
-  return object_writer_file(path, owner ? owner : "", overwrite, ret, err);
+  if (object_writer_file(path, owner ? owner : "", overwrite, ret, err) < 0)
+    return -1;
+  if (upload_state)
+    object_resume(*ret, upload_state);
+  return 0;
 }
 
 static int put(void *store, void *lane, const char *key, const void *data, size_t length,
