@@ -88,9 +88,9 @@ static int from_document(const struct copy_args *a, const struct option_values *
   if (ends->count)
     return err_set(err, ERR_INVALID, "--spec names the ends: no SRC and DST beside it");
   if (a->from_format || a->format || a->verify || a->limit_bytes_per_s || a->no_sparse ||
-      a->overwrite || a->expect || a->checkpoint || a->restart || a->common.sha256 || a->common.lanes ||
-      a->common.ends.credentials_file || a->common.ends.s3_endpoint || a->common.ends.s3_region ||
-      a->common.ends.ca_file || a->common.ends.backing.count)
+      a->overwrite || a->expect || a->checkpoint || a->restart || a->common.sha256 ||
+      a->common.lanes || a->common.ends.credentials_file || a->common.ends.s3_endpoint ||
+      a->common.ends.s3_region || a->common.ends.ca_file || a->common.ends.backing.count)
     return err_set(err, ERR_INVALID, "with --spec only --secrets, --progress and --output apply");
   return mover_spec_read(a->spec, a->secrets, s, err);
 }

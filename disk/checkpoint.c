@@ -152,6 +152,11 @@ uint64_t checkpoint_started(const struct checkpoint *c)
   return c->started;
 }
 
+uint64_t checkpoint_resent(const struct checkpoint *c)
+{
+  return c->resent;
+}
+
 // ---- writing --------------------------------------------------------------------------------
 
 static int write_frame(struct checkpoint *c, uint32_t type, const void *payload, size_t length,
@@ -177,12 +182,11 @@ static int write_frame(struct checkpoint *c, uint32_t type, const void *payload,
   return 0;
 }
 
-static void write_started(struct checkpoint *c, uint64_t unit)
+static void write_number(const struct checkpoint *c, off_t at, uint64_t number)
 {
-  uint64_t little = htole64(unit);
-  ssize_t n = pwrite(c->fd, &little, sizeof(little), FILE_STARTED_AT);
+  uint64_t little = htole64(number);
+  ssize_t n = pwrite(c->fd, &little, sizeof(little), at);
   (void)n; // it is for counting only
-  c->noted = unit;
 }
 
 static int write_boot(struct checkpoint *c, struct err *err)
@@ -212,7 +216,7 @@ int checkpoint_start(struct checkpoint *c, const struct checkpoint_subject *s, s
     return err_set(err, ERR_NO_MEMORY, "no memory for a checkpoint");
   c->found = false;
   c->end = FILE_HEAD_BYTES;
-  c->started = c->noted = 0;
+  c->started = c->noted = c->resent = 0;
   memset(c->sum, 0, sizeof(c->sum));
   if (ftruncate(c->fd, 0) != 0 || fchmod(c->fd, 0600) != 0)
     return err_errno(err, errno, "empty the checkpoint %s", c->path);
@@ -253,8 +257,16 @@ int checkpoint_append(struct checkpoint *c, struct checkpoint_batch *b,
 void checkpoint_note_started(struct checkpoint *c, uint64_t unit)
 {
   LOCK_FOR_SCOPE(&c->lock);
-  if (unit > c->noted)
-    write_started(c, unit);
+  if (unit <= c->noted)
+    return;
+  write_number(c, FILE_STARTED_AT, unit);
+  c->noted = unit;
+}
+
+void checkpoint_note_resent(struct checkpoint *c, uint64_t bytes)
+{
+  LOCK_FOR_SCOPE(&c->lock);
+  write_number(c, FILE_RESENT_AT, bytes);
 }
 
 uint64_t checkpoint_length(struct checkpoint *c)

@@ -13,7 +13,8 @@
 //
 //     0   8 bytes  "DROVERCP"
 //     8   u64      units that may have been sent, rewritten in place; counts what is sent again
-//     16  frames:  u32 type, u32 length, payload, 16 bytes of SHA-256 over the 16 bytes of the
+//     16  u64      bytes sent again so far, rewritten in place
+//     24  frames:  u32 type, u32 length, payload, 16 bytes of SHA-256 over the 16 bytes of the
 //                  frame before (zeros for the first) and this frame. Little endian.
 #pragma once
 
@@ -25,9 +26,9 @@
 #include "base/field.h"
 
 #define CHECKPOINT_HASH_BYTES  32
-#define CHECKPOINT_SHA_BYTES   128         // serialized state of a SHA-256
-#define CHECKPOINT_UNITS_MAX   (1u << 26)  // of one copy
-#define CHECKPOINT_STATE_BYTES 2048        // what an end says of itself
+#define CHECKPOINT_SHA_BYTES   128        // serialized state of a SHA-256
+#define CHECKPOINT_UNITS_MAX   (1u << 26) // of one copy
+#define CHECKPOINT_STATE_BYTES 2048       // what an end says of itself
 #define CHECKPOINT_FILE_BYTES  (8ull << 30)
 
 struct checkpoint;
@@ -66,8 +67,9 @@ void checkpoint_ignore(struct checkpoint *c);
 bool checkpoint_begun(const struct checkpoint *c);
 // What is wrong with it, for a warning; NULL: nothing.
 const char *checkpoint_damage(const struct checkpoint *c);
-// Units below this number may have been sent by earlier copies.
+// Units below this number may have been sent by earlier copies, and so many bytes were sent again.
 uint64_t checkpoint_started(const struct checkpoint *c);
+uint64_t checkpoint_resent(const struct checkpoint *c);
 
 // What frames say, in order. ERR_CORRUPT from a function ends the reading.
 struct checkpoint_sink {
@@ -102,6 +104,7 @@ int checkpoint_append(struct checkpoint *c, struct checkpoint_batch *b,
                       const uint8_t sha[CHECKPOINT_SHA_BYTES], struct err *err);
 // Units below this number may have been sent from now on. Only counts; never fails.
 void checkpoint_note_started(struct checkpoint *c, uint64_t unit);
+void checkpoint_note_resent(struct checkpoint *c, uint64_t bytes); // all, the earlier ones too
 // What has been appended so far; after the target has been flushed, mark with that number makes it
 // count even when this host is started anew.
 uint64_t checkpoint_length(struct checkpoint *c);

@@ -9,7 +9,8 @@
 
 #define FILE_MAGIC       "DROVERCP"
 #define FILE_STARTED_AT  8
-#define FILE_HEAD_BYTES  16
+#define FILE_RESENT_AT   16
+#define FILE_HEAD_BYTES  24
 #define FRAME_HEAD_BYTES 8
 #define FRAME_SUM_BYTES  16
 #define FRAME_BYTES_MAX  (1u << 20) // payload
@@ -42,6 +43,7 @@ struct checkpoint {
   struct checkpoint_subject subject;
   uint64_t size_bytes; // of the file, when it was opened
   uint64_t started;    // by earlier copies
+  uint64_t resent;     // bytes, by earlier copies
   pthread_mutex_t lock;
   // guarded by lock
   uint64_t end; // where the next frame goes: what lies before counts

@@ -257,7 +257,7 @@ static bool is_begun(const uint8_t *head, size_t length)
 static int examine_head(struct checkpoint *c, struct frame *f, struct err *err)
 {
   uint8_t head[FILE_HEAD_BYTES] = {0};
-  uint64_t started;
+  uint64_t started, resent;
   size_t n = c->size_bytes < sizeof(head) ? (size_t)c->size_bytes : sizeof(head);
   if (!read_exactly(c->fd, head, n, 0))
     return err_set(err, ERR_IO, "the checkpoint %s cannot be read", c->path);
@@ -271,6 +271,8 @@ static int examine_head(struct checkpoint *c, struct frame *f, struct err *err)
   memcpy(&started, head + FILE_STARTED_AT, sizeof(started));
   started = le64toh(started);
   c->started = started < CHECKPOINT_UNITS_MAX ? started : CHECKPOINT_UNITS_MAX;
+  memcpy(&resent, head + FILE_RESENT_AT, sizeof(resent));
+  c->resent = le64toh(resent) < INT64_MAX ? le64toh(resent) : 0;
   return 0;
 }
 

@@ -152,8 +152,8 @@ static int move(struct copy *c, struct err *err)
   struct target *t = c->job->target;
   if (!t)
     return move_object(c, err);
-  if (resume_prepare(c, err) != 0 ||
-      target_begin(t, c->size_bytes, &c->out_map, err) != 0 || resume_begin(c, err) != 0)
+  if (resume_prepare(c, err) != 0 || target_begin(t, c->size_bytes, &c->out_map, err) != 0 ||
+      resume_begin(c, err) != 0)
     return -1;
   return run_lanes(c, copy_target_lane, err);
 }

@@ -31,15 +31,16 @@ extern const char *const copy_verify_names[]; // "Stored", "ReadBack", "None", N
 enum copy_phase { COPY_PREPARING, COPY_TRANSFERRING, COPY_VERIFYING, COPY_DONE };
 
 struct tally {
-  _Atomic int phase;                  // enum copy_phase
-  _Atomic uint64_t total_bytes;       // guest-visible size
-  _Atomic uint64_t data_bytes;        // of it, data to move
-  _Atomic uint64_t transferred_bytes; // data moved
-  _Atomic uint64_t verified_bytes;    // read back and compared
-  _Atomic uint64_t resent_bytes;      // moved more than once, also by an earlier copy
-  _Atomic uint64_t resumed_bytes;     // of those moved: by an earlier copy
-  _Atomic int64_t limit_bytes_per_s;  // 0 = none; may change while running
-  volatile bool cancel;               // set by copy_interrupt(); for command.h to look at
+  _Atomic int phase;                     // enum copy_phase
+  _Atomic uint64_t total_bytes;          // guest-visible size
+  _Atomic uint64_t data_bytes;           // of it, data to move
+  _Atomic uint64_t transferred_bytes;    // data moved
+  _Atomic uint64_t verified_bytes;       // read back and compared
+  _Atomic uint64_t resent_bytes;         // moved more than once, also by an earlier copy
+  _Atomic uint64_t resumed_bytes;        // of those moved: by an earlier copy
+  _Atomic uint64_t resumed_resent_bytes; // of those moved more than once: by earlier copies
+  _Atomic int64_t limit_bytes_per_s;     // 0 = none; may change while running
+  volatile bool cancel;                  // set by copy_interrupt(); for command.h to look at
 };
 
 struct copy_options {

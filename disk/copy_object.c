@@ -253,9 +253,9 @@ static int part_in_memory(struct lane *l, const struct part *part, uint8_t *room
   bool stored = part_is_stored(l, part, room);
   struct object_body body = object_body_bytes(room, (size_t)part->length);
   uint32_t number = (uint32_t)part->sequence;
-  if (!stored && (resume_undo(l, number, err) != 0 ||
-                  object_write_part(c->job->object, l->out_lane, number, part->offset, &body,
-                                    err) != 0))
+  if (!stored &&
+      (resume_undo(l, number, err) != 0 ||
+       object_write_part(c->job->object, l->out_lane, number, part->offset, &body, err) != 0))
     return -1;
   copy_moved(c, data_sum);
   return resume_unit_done(l, number, data_sum, !stored, err);

@@ -427,7 +427,20 @@ static int go_on(struct copy *c, struct err *err)
   if (!r->going_on)
     return 0;
   r->started = checkpoint_started(r->checkpoint);
+  atomic_store(&c->tally->resumed_resent_bytes, checkpoint_resent(r->checkpoint));
+  atomic_fetch_add(&c->tally->resent_bytes, checkpoint_resent(r->checkpoint));
   return checkpoint_resume(r->checkpoint, err);
+}
+
+// A lane has written down all but so much. Parts are large, and safe when they are answered.
+static uint64_t batch_bytes(const struct copy *c)
+{
+  const struct object_writer *w = c->job->object;
+  uint64_t share = RESUME_BYTES / (uint64_t)c->crew->lanes;
+  bool outlives_us = w ? w->outlives_us : c->job->target->outlives_us;
+  if (w && w->ops->part_tag)
+    return 1;
+  return outlives_us && share > RESUME_LANE_BYTES ? RESUME_LANE_BYTES : share;
 }
 
 int resume_begin(struct copy *c, struct err *err)
@@ -443,8 +456,7 @@ int resume_begin(struct copy *c, struct err *err)
     r->going_on = false;
     return 0;
   }
-  const struct object_writer *w = c->job->object;
-  r->batch_bytes = w && w->ops->part_tag ? 1 : RESUME_BYTES / (uint64_t)c->crew->lanes;
+  r->batch_bytes = batch_bytes(c);
   r->marked_ms = clock_ms();
   if (r->going_on && go_on(c, err) != 0)
     return -1;

@@ -19,8 +19,11 @@
 
 #include "disk/checkpoint.h"
 
-// What a killed copy may have to send again, as long as its parts are no larger than a lane's share.
+// What a killed copy may have to send again, as long as its parts are no larger than a lane's
+// share.
 #define RESUME_BYTES (64ull << 20)
+// Where writing down costs no flush it is done sooner.
+#define RESUME_LANE_BYTES (8ull << 20)
 
 struct copy;
 struct lane;
@@ -62,7 +65,8 @@ int resume_note(struct lane *l, uint64_t chunk, struct err *err);
 void resume_unit_begin(struct lane *l);
 // compare: the unit was finished, so reading it may tell that it need not be sent.
 bool resume_may_be_same(const struct copy *c, uint64_t unit);
-// compare, after it was read: what the unit holds is what was written there before, so it need not be sent.
+// compare, after it was read: what the unit holds is what was written there before, so it need not
+// be sent.
 bool resume_same(const struct lane *l, uint64_t unit);
 // compare: it is not; from here on it counts as unfinished.
 int resume_undo(struct lane *l, uint64_t unit, struct err *err);

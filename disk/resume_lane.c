@@ -117,9 +117,8 @@ static int add_unit(struct lane *l, uint64_t unit, uint64_t data_bytes, struct e
     return -1;
   for (size_t i = 0; i < n->count; i++) {
     uint64_t chunk = n->chunks[i];
-    if (is_said(c, chunk) && checkpoint_batch_hash(&n->batch, chunk,
-                                                   c->digest.leaves + chunk * DIGEST_BYTES,
-                                                   err) != 0)
+    if (is_said(c, chunk) &&
+        checkpoint_batch_hash(&n->batch, chunk, c->digest.leaves + chunk * DIGEST_BYTES, err) != 0)
       return -1;
   }
   return 0;
@@ -131,8 +130,10 @@ int resume_unit_done(struct lane *l, uint64_t unit, uint64_t data_bytes, bool se
   struct resume *r = &c->resume;
   if (!r->checkpoint)
     return 0;
-  if (sent && unit < r->started)
+  if (sent && unit < r->started) {
     atomic_fetch_add(&c->tally->resent_bytes, data_bytes);
+    checkpoint_note_resent(r->checkpoint, atomic_load(&c->tally->resent_bytes));
+  }
   if (atomic_load(&r->broken))
     return 0;
   if (add_unit(l, unit, data_bytes, err) != 0)

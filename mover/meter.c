@@ -56,8 +56,9 @@ struct progress progress_look(const struct tally *t, struct meter *m, int64_t no
   };
   uint64_t done = phase_done(&p);
   // What an earlier copy moved is there at once; it says nothing of the speed of this one.
-  uint64_t resumed = p.resumed_bytes < p.transferred_bytes ? p.resumed_bytes : p.transferred_bytes;
-  meter_update(m, now_ms, p.transferred_bytes - resumed + p.resent_bytes + p.verified_bytes);
+  uint64_t moved = p.transferred_bytes + p.resent_bytes + p.verified_bytes;
+  uint64_t before = p.resumed_bytes + atomic_load(&t->resumed_resent_bytes);
+  meter_update(m, now_ms, moved > before ? moved - before : 0);
   p.bytes_per_s = meter_rate(m);
   p.eta_s =
       p.phase == COPY_PREPARING || p.data_bytes < done ? -1 : meter_eta_s(m, p.data_bytes - done);

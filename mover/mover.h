@@ -19,8 +19,9 @@
 // line came before).
 //
 // Cancel (standard input, SIGTERM, SIGINT): within 2 s the process has ended with kind Cancelled,
-// and what it had made is gone (with a checkpoint: it stays, for the next try goes on with it); where the far side hangs so that it cannot be told, it stays and is
-// found by the owner mark (storage_remove_partial). Killed: nothing is visible under a final name.
+// and what it had made is gone (with a checkpoint: it stays, for the next try goes on with it);
+// where the far side hangs so that it cannot be told, it stays and is found by the owner mark
+// (storage_remove_partial). Killed: nothing is visible under a final name.
 #pragma once
 
 #include "base/field.h"

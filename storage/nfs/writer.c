@@ -26,7 +26,7 @@ struct nfs_writer {
   char *key, *partial;
   char what[WHAT_BYTES];
   bool overwrite;
-  uint64_t inode; // of the temporary file
+  uint64_t inode;            // of the temporary file
   char earlier[STATE_BYTES]; // to go on with
   char state[STATE_BYTES];
   struct lane_set lanes;
