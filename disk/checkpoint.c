@@ -43,11 +43,13 @@ static int open_once(struct checkpoint *c, int flags, struct err *err)
     return err_set(err, ERR_INVALID, "the checkpoint %s is not a regular file", c->path);
   if (flock(c->fd, LOCK_EX | LOCK_NB) != 0)
     return err_set(err, ERR_BUSY, "another copy is working with the checkpoint %s", c->path);
+  c->locked = true;
   c->foreign = st.st_uid != geteuid() || (st.st_mode & 022);
   c->size_bytes = (uint64_t)st.st_size;
   if (is_named(c))
     return 1;
   close(TAKE_FD(c->fd));
+  c->locked = false;
   return 0;
 }
 
@@ -92,7 +94,7 @@ void checkpoint_close(struct checkpoint *c)
     return;
   // A file in which nothing was ever written is no use to anybody.
   struct stat st;
-  if (c->fd >= 0 && !c->removed && fstat(c->fd, &st) == 0 && st.st_size == 0 && is_named(c))
+  if (c->locked && !c->removed && fstat(c->fd, &st) == 0 && st.st_size == 0 && is_named(c))
     unlink(c->path);
   if (c->fd >= 0)
     close(c->fd);

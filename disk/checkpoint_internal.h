@@ -38,7 +38,7 @@ struct checkpoint {
   char *path;
   int fd;
   bool foreign; // others can write it
-  bool found, begun, rebooted, removed;
+  bool locked, found, begun, rebooted, removed;
   char damage[256];
   struct checkpoint_subject subject;
   uint64_t size_bytes; // of the file, when it was opened
