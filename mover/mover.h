@@ -11,7 +11,7 @@
 //       "bytesPerSecond":..,"etaSeconds":..}
 //      {"type":"warning","attempt":1,"message":".."}
 //      {"type":"done","attempt":1,"contentDigest":"..","objectSha256":"..","sizeBytes":..,
-//       "dataBytes":..,"storedBytes":..,"format":"qcow2","layout":"forward","seconds":..}
+//       "dataBytes":..,"storedBytes":..,"resentBytes":..,"resumedBytes":..,"format":"qcow2","layout":"forward","seconds":..}
 //      {"type":"error","attempt":1,"kind":"InsufficientSpace","retryable":false,"message":".."}
 //      etaSeconds and bytesPerSecond are left out while they are not known.
 // stdin {"bytesPerSecond":N} (0 = no limit) or {"cancel":true}, one object a line; its end cancels
