@@ -5,7 +5,8 @@
 #include "controller/commands.h"
 #include "controller/ends_options.h"
 
-static const char *const format_names[] = {"", "raw", "qcow2", NULL}; // as enum disk_format begins
+static const char *const format_names[] = {"",     "raw",     "qcow2",
+                                           "vmdk", "raw.zst", NULL}; // as enum disk_format begins
 static const char *const verify_names[] = {"stored", "readback", "none", NULL};
 
 struct copy_args {

@@ -254,6 +254,10 @@ int check_target_image(struct run *r, const struct vm *vm, struct findings *f,
   if (storage_probe(lane, !r->spec->dry_run, r->owner, &failed) != 0)
     return finding_of(f, "TargetStore", "see the message", &failed, err);
   size_t before = f->count;
+  if (r->spec->target.image->format == MIGRATE_FORMAT_RAW_ZST && !storage_takes_any_length(store))
+    findings_add(
+        f, "TargetFormat", FINDING_ERROR, "set spec.target.image.format: qcow2",
+        "raw.zst cannot be written to an HTTP store, which wants to know the length first");
   if (check_store_space(vm, lane, "TargetSpace", f, err) != 0 ||
       check_place(r, lane, f, ret_made_before, err) != 0)
     return -1;

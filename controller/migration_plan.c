@@ -7,6 +7,13 @@
 #include "base/limits.h"
 #include "base/str.h"
 #include "controller/migration_internal.h"
+#include "mover/ends.h"
+
+// Larger disks are staged as qcow2, whose parts may be of any size (disk/copy_packed.c).
+#define STAGED_PACKED_MAX_BYTES (512ll << 30)
+
+DEFINE_CLEANUP(storage_free, struct storage *)
+DEFINE_CLEANUP(storage_lane_free, struct storage_lane *)
 
 // ---- the target VM --------------------------------------------------------------------------
 
@@ -128,14 +135,32 @@ int plan_target(struct run *r, const struct vm *vm, struct vm_target *ret, struc
 
 // ---- names in stores ------------------------------------------------------------------------
 
+static const int image_formats[] = {
+    [MIGRATE_FORMAT_ANY] = DISK_FORMAT_QCOW2,
+    [MIGRATE_FORMAT_RAW] = DISK_FORMAT_RAW,
+    [MIGRATE_FORMAT_QCOW2] = DISK_FORMAT_QCOW2,
+    [MIGRATE_FORMAT_RAW_ZST] = DISK_FORMAT_RAW_ZST,
+};
+
+// Staged: as the name in the ledger says, whatever the store has become since.
 int plan_object_format(const struct run *r, const struct vm_disk *d)
 {
   if (d->role == VM_DISK_ROLE_NVRAM)
     return DISK_FORMAT_RAW;
   if (r->spec->target.image)
-    return r->spec->target.image->format == MIGRATE_FORMAT_RAW ? DISK_FORMAT_RAW
-                                                               : DISK_FORMAT_QCOW2;
-  return DISK_FORMAT_QCOW2; // staged: sparse everywhere
+    return image_formats[r->spec->target.image->format];
+  const struct owned_status *o = status_find_owned(r, "staged", d->name, "Object");
+  return o ? mover_format_of_name(o->id, true) : DISK_FORMAT_QCOW2;
+}
+
+// What is staged travels compressed, where the store takes it and the disk is not so large that its
+// parts could become too many.
+static int staged_format(const struct vm_disk *d, const struct storage *store)
+{
+  if (d->role == VM_DISK_ROLE_NVRAM)
+    return DISK_FORMAT_RAW;
+  bool packed = storage_takes_any_length(store) && d->capacity_bytes <= STAGED_PACKED_MAX_BYTES;
+  return packed ? DISK_FORMAT_RAW_ZST : DISK_FORMAT_QCOW2;
 }
 
 char *plan_staging_path(const struct run *r)
@@ -144,11 +169,11 @@ char *plan_staging_path(const struct run *r)
 }
 
 static int own_object(struct run *r, const char *path, const char *role, const struct ref *store,
-                      const struct vm_disk *d, size_t number, struct err *err)
+                      const struct vm_disk *d, size_t number, int format, struct err *err)
 {
   if (status_find_owned(r, role, d->name, "Object"))
     return 0;
-  cleanup_free char *name = image_object_name(d, number, plan_object_format(r, d));
+  cleanup_free char *name = image_object_name(d, number, format);
   cleanup_free char *key = image_key(path, name);
   cleanup_free char *where =
       str_printf("store %s/%s", store->ns ? store->ns : r->key.ns, store->name);
@@ -185,18 +210,41 @@ static int own_volumes(struct run *r, const struct vm *vm, struct err *err)
              : err_set(err, ERR_NO_MEMORY, "no memory");
 }
 
-static int own_image(struct run *r, const struct vm *vm, const char *path, const char *role,
-                     const struct ref *store, struct err *err)
+static int own_image(struct run *r, const char *path, const char *role, const struct ref *store,
+                     struct err *err)
 {
-  for (size_t i = 0; i < vm->disks.count; i++)
-    if (own_object(r, path, role, store, vm_disk_at(vm, i), i, err) != 0)
-      return -1;
   if (status_find_owned(r, role, NULL, "Image"))
     return 0;
   cleanup_free char *where =
       str_printf("store %s/%s", store->ns ? store->ns : r->key.ns, store->name);
   return status_own(r, "Image", path, where, role, NULL) ? 0
                                                          : err_set(err, ERR_NO_MEMORY, "no memory");
+}
+
+static int own_staged(struct run *r, const struct vm *vm, const char *path, struct err *err)
+{
+  struct storage *store CLEANUP(storage_free_p) = NULL;
+  struct storage_lane *lane CLEANUP(storage_lane_free_p) = NULL;
+  const struct ref *via = &r->spec->via->store;
+  if (run_store_lane(r, via, true, &store, &lane, err) != 0)
+    return -1;
+  for (size_t i = 0; i < vm->disks.count; i++) {
+    const struct vm_disk *d = vm_disk_at(vm, i);
+    if (own_object(r, path, "staged", via, d, i, staged_format(d, store), err) != 0)
+      return -1;
+  }
+  return own_image(r, path, "staged", via, err);
+}
+
+static int own_target_image(struct run *r, const struct vm *vm, struct err *err)
+{
+  const struct migration_target_image *t = r->spec->target.image;
+  for (size_t i = 0; i < vm->disks.count; i++) {
+    const struct vm_disk *d = vm_disk_at(vm, i);
+    if (own_object(r, t->path, "target", &t->store, d, i, plan_object_format(r, d), err) != 0)
+      return -1;
+  }
+  return own_image(r, t->path, "target", &t->store, err);
 }
 
 // Nothing is made here: everything that will be is written down first.
@@ -207,11 +255,10 @@ int act_plan(struct run *r, struct err *err)
     return -1;
   if (r->spec->via) {
     cleanup_free char *path = plan_staging_path(r);
-    if (own_image(r, vm, path, "staged", &r->spec->via->store, err) != 0)
+    if (own_staged(r, vm, path, err) != 0)
       return -1;
   }
   if (r->spec->target.vm)
     return own_volumes(r, vm, err);
-  const struct migration_target_image *image = r->spec->target.image;
-  return own_image(r, vm, image->path, "target", &image->store, err);
+  return own_target_image(r, vm, err);
 }

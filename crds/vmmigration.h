@@ -16,7 +16,12 @@ enum migration_failed_source { FAILED_SOURCE_RESTORE, FAILED_SOURCE_LEAVE_OFF };
 enum migration_verify { MIGRATE_VERIFY_STORED, MIGRATE_VERIFY_READBACK, MIGRATE_VERIFY_NONE };
 enum migration_readiness { READINESS_RUNNING, READINESS_NONE };
 // "" = not said, then as the provider's default (qcow2) or the source's format.
-enum migration_format { MIGRATE_FORMAT_ANY, MIGRATE_FORMAT_RAW, MIGRATE_FORMAT_QCOW2 };
+enum migration_format {
+  MIGRATE_FORMAT_ANY,
+  MIGRATE_FORMAT_RAW,
+  MIGRATE_FORMAT_QCOW2,
+  MIGRATE_FORMAT_RAW_ZST, // of stored images only
+};
 enum migration_bus {
   MIGRATE_BUS_ANY,
   MIGRATE_BUS_VIRTIO,
@@ -33,7 +38,7 @@ struct migration_source_vm {
 };
 
 struct migration_image_disk {
-  char *path, *format, *sha256; // format: raw, qcow2, vmdk, vhdx, vdi; absent = look
+  char *path, *format, *sha256; // format: raw, qcow2, raw.zst, vmdk, vhdx, vdi; absent = look
 };
 
 struct migration_source_image {
@@ -71,7 +76,7 @@ struct migration_target_vm {
 struct migration_target_image {
   struct ref store;
   char *path;
-  int format;    // raw or qcow2, default qcow2
+  int format;    // raw, qcow2 or raw.zst, default qcow2
   int overwrite; // Never, Owned
 };
 

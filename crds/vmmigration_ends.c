@@ -5,8 +5,10 @@
 
 #define VM_NAME_BYTES 128 // what we call a machine; other systems allow less, none demands more
 
-static const char *const image_format_names[] = {"raw", "qcow2", "vmdk", "vhdx", "vdi", NULL};
-static const char *const format_names[] = {"", "raw", "qcow2", NULL};
+static const char *const image_format_names[] = {"raw",  "qcow2", "raw.zst", "vmdk",
+                                                 "vhdx", "vdi",   NULL};
+static const char *const disk_formats[] = {"", "raw", "qcow2", NULL};
+static const char *const written_formats[] = {"", "raw", "qcow2", "raw.zst", NULL};
 static const char *const bus_names[] = {"", "virtio", "scsi", "sata", "ide", NULL};
 static const char *const provisioning_names[] = {"Thin", "Thick", NULL};
 static const char *const mac_names[] = {"Keep", "New", NULL};
@@ -132,7 +134,7 @@ static const struct field target_disk_fields[] = {
     {"storage", FIELD_STRING, AT(migration_target_disk, storage), .min = 1, .max = LIMIT_PATH_BYTES,
      .pattern = LINE_PATTERN,
      .help = "Pool or absolute folder for this disk; by default the machine's storage."},
-    {"format", FIELD_ENUM, AT(migration_target_disk, format), .names = format_names,
+    {"format", FIELD_ENUM, AT(migration_target_disk, format), .names = disk_formats,
      .help = "Format to store it in; by default what the storage prefers."},
     {"bus", FIELD_ENUM, AT(migration_target_disk, bus), .names = bus_names,
      .help = "Bus that the machine sees it on; by default the one it had."},
@@ -244,7 +246,7 @@ static const struct field target_image_fields[] = {
     {"path", FIELD_STRING, AT(migration_target_image, path), .required = true, .min = 1,
      .max = LIMIT_KEY_BYTES, .pattern = LINE_PATTERN,
      .help = "Folder in the store, one for each image."},
-    {"format", FIELD_ENUM, AT(migration_target_image, format), .names = format_names,
+    {"format", FIELD_ENUM, AT(migration_target_image, format), .names = written_formats,
      .fallback = "\"qcow2\"", .help = "Format of the disks."},
     {"overwrite", FIELD_ENUM, AT(migration_target_image, overwrite), .names = overwrite_names,
      .fallback = "\"Never\"",

@@ -57,6 +57,8 @@ static int chain_add(struct chain *c, struct object_reader *r, int format, const
   if (image_probe(r, format, &info, err) != 0)
     return -1;
   int failed = image_allowed(&info, path, next, err);
+  if (!failed && info.format == DISK_FORMAT_RAW_ZST && c->count > 1)
+    failed = err_set(err, ERR_UNSUPPORTED, "a raw.zst image cannot be a backing file");
   *ret_more = info.backing_path != NULL;
   if (!failed) {
     size_t i = c->count - 1;

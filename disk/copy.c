@@ -44,6 +44,7 @@ void copy_release(struct copy *c)
   extents_release(&c->map);
   digest_release(&c->digest);
   layout_free(c->layout);
+  pack_free(c->pack);
   sha_turn_free(c->sha);
   resume_release(&c->resume);
   pthread_mutex_destroy(&c->lock);
@@ -86,8 +87,16 @@ static int prepare_layout(struct copy *c, const struct copy_options *o, struct e
     return layout_new_raw(&c->out_map, c->size_bytes, &c->layout, err);
   if (o->format == DISK_FORMAT_QCOW2)
     return layout_new_qcow2(&c->out_map, c->size_bytes, &c->layout, err);
-  return err_set(err, ERR_UNSUPPORTED, "images are written as raw or qcow2, not as '%s'",
-                 disk_format_names[o->format]);
+  if (o->format != DISK_FORMAT_RAW_ZST)
+    return err_set(err, ERR_UNSUPPORTED, "images are written as raw, qcow2 or raw.zst, not as '%s'",
+                   disk_format_names[o->format]);
+  if (!c->job->object->ops->settle)
+    return err_set(
+        err, ERR_UNSUPPORTED,
+        "raw.zst cannot be written there (%s): its length must be known before the first "
+        "byte; use qcow2",
+        c->job->object->ops->name);
+  return pack_new_raw_zst(&c->out_map, c->size_bytes, &c->pack, err);
 }
 
 // ---- moving ---------------------------------------------------------------------------------
@@ -131,7 +140,11 @@ static int write_empty_part(struct object_writer *w, struct err *err)
 static int move_object(struct copy *c, struct err *err)
 {
   struct object_writer *w = c->job->object;
-  uint64_t stored = layout_stored_bytes(c->layout);
+  if (c->pack) {
+    resume_decline(c, "compressed images have no places that are known before");
+    return copy_packed_run(c, err);
+  }
+  uint64_t stored = c->stored_bytes = layout_stored_bytes(c->layout);
   if (resume_prepare(c, err) != 0 || object_begin(w, stored, err) != 0)
     return -1;
   if (stored == 0)
@@ -171,8 +184,8 @@ static int check_digest(const char *expected, const char *found, struct err *err
 static int finish_object(struct copy *c, struct copy_result *ret, struct err *err)
 {
   const struct copy_job *job = c->job;
-  ret->stored_bytes = layout_stored_bytes(c->layout);
-  snprintf(ret->layout, sizeof(ret->layout), "forward");
+  ret->stored_bytes = c->stored_bytes;
+  snprintf(ret->layout, sizeof(ret->layout), "%s", c->pack ? c->pack->ops->layout : "forward");
   if (c->sha)
     sha_turn_text(c->sha, ret->stored_bytes, ret->object_sha256);
   if (job->before_commit && job->before_commit(job->before_commit_arg, ret, err) != 0)

@@ -10,6 +10,7 @@
 #include "disk/crew_internal.h"
 #include "disk/digest_internal.h"
 #include "disk/layout_internal.h"
+#include "disk/pack_internal.h"
 #include "disk/resume_internal.h"
 #include "disk/sha_internal.h"
 
@@ -35,7 +36,9 @@ struct copy {
   uint64_t next;          // target: guest offset; object: stored offset
   uint64_t next_sequence; // number of the next item of the plan
 
-  struct layout *layout; // object
+  struct layout *layout; // object, where the places of all bytes are known before
+  struct pack *pack;     // object, where they are not
+  uint64_t stored_bytes; // object, its length
   struct sha_turn *sha;  // object, when asked for
   _Atomic uint32_t part_number;
   uint64_t part_target_bytes;
@@ -77,6 +80,11 @@ int copy_direct_lane(void *copy, int index, struct err *err);
 int copy_parts_lane(void *copy, int index, struct err *err);
 // Ordered writers: runs the whole crew.
 int copy_window_run(struct copy *c, struct err *err);
+// Packed formats: begins the object and runs the whole crew.
+int copy_packed_run(struct copy *c, struct err *err);
+// Writes a run of bytes at a stored offset, as parts of the size that the writer takes.
+int lane_write_run(struct lane *l, const uint8_t *from, uint64_t length, uint64_t offset,
+                   struct err *err);
 
 // Whether the writer takes single runs of blocks as they come, and else: sizes of its parts.
 bool copy_is_direct(const struct copy *c);

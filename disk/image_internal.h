@@ -24,6 +24,8 @@ int image_allowed(const struct image_info *i, const char *folder_of,
                   const struct reach_backing *next, struct err *err);
 // Bytes of a reader as guest bytes. Owns the reader, also after an error.
 int source_open_raw(struct object_reader *r, struct source **ret, struct err *err);
+// The same of raw.zst.
+int source_open_raw_zst(struct object_reader *r, struct source **ret, struct err *err);
 // Everything else. Owns the readers of the chain, also after an error.
 int source_open_chain(struct chain *c, struct source **ret, struct err *err);
 // Opens the chain from readers of its files, top first: probes each, checks what it leads to. Owns

@@ -128,6 +128,20 @@ int object_write_part(struct object_writer *w, void *lane, uint32_t number, uint
   return w->ops->write_part(w, lane, number, offset, body, err);
 }
 
+int object_settle(struct object_writer *w, uint64_t size_bytes, struct err *err)
+{
+  if (!w->ops->settle)
+    return err_set(err, ERR_UNSUPPORTED, "%s: the length of an object must be known before",
+                   w->ops->name);
+  if (!w->begun || w->committed || size_bytes > w->size_bytes)
+    return err_set(err, ERR_INTERNAL, "%s: a length of %" PRIu64 " bytes comes at the wrong time",
+                   w->ops->name, size_bytes);
+  if (w->ops->settle(w, size_bytes, err) != 0)
+    return -1;
+  w->size_bytes = size_bytes;
+  return 0;
+}
+
 int object_commit(struct object_writer *w, struct err *err)
 {
   if (!w->begun)

@@ -68,13 +68,15 @@ struct object_writer;
 
 struct object_writer_ops {
   const char *name;
-  // size_bytes: exact length of the object, known before.
+  // size_bytes: length of the object; where settle() follows, the most that it can come to.
   int (*begin)(struct object_writer *w, uint64_t size_bytes, struct err *err);
   int (*lane_open)(struct object_writer *w, void **ret_lane, struct err *err);
   void (*lane_close)(struct object_writer *w, void *lane);
   // An object of 0 bytes gets one part of 0 bytes. No other part is empty.
   int (*write_part)(struct object_writer *w, void *lane, uint32_t number, uint64_t offset,
                     const struct object_body *body, struct err *err);
+  // The object is shorter than begin() was told: this long. NULL: the length must be known before.
+  int (*settle)(struct object_writer *w, uint64_t size_bytes, struct err *err);
   // Durable and visible when it returns 0. Repeating it after a lost answer must succeed.
   int (*commit)(struct object_writer *w, struct err *err);
   // Leaves nothing behind. Must work after interrupt, too.
@@ -106,7 +108,7 @@ struct object_writer {
   bool stored;             // resumed, and even committed already: only commit is left
   // Kept by the wrappers, for ops to read only.
   bool begun, committed;
-  uint64_t size_bytes;  // after begin
+  uint64_t size_bytes;  // after begin, and again after settle
   uint64_t next_offset; // ordered: where the next part must start
 };
 
@@ -115,6 +117,9 @@ int object_write_lane_open(struct object_writer *w, void **ret_lane, struct err 
 void object_write_lane_close(struct object_writer *w, void *lane);
 int object_write_part(struct object_writer *w, void *lane, uint32_t number, uint64_t offset,
                       const struct object_body *body, struct err *err);
+// Once, before the last part, when no other part is being written. ERR_UNSUPPORTED where the length
+// must be known before.
+int object_settle(struct object_writer *w, uint64_t size_bytes, struct err *err);
 int object_commit(struct object_writer *w, struct err *err);
 int object_abort(struct object_writer *w, struct err *err);
 void object_resume(struct object_writer *w, const char *state); // where it can: else nothing
@@ -125,7 +130,8 @@ void object_writer_free(struct object_writer *w);
 // A local file: written beside its final name (object_part_path), renamed by commit. Without
 // `overwrite` the final name must not exist (ERR_EXISTS, at begin and at commit). fsync'ed (file,
 // then folder) by commit. What an earlier try of the same owner left is replaced, but not while
-// another process still writes it (ERR_BUSY).
+// another process still writes it (ERR_BUSY). The folder must exist (ERR_NOT_FOUND), and a shared
+// flock() on it is held as long as the writer lives: tidying up must not remove it (LOCK_EX).
 int object_writer_file(const char *path, const char *owner, bool overwrite,
                        struct object_writer **ret, struct err *err);
 // The temporary name that belongs to a final name and an owner: "PATH.OWNER.part", the owner with

@@ -223,7 +223,8 @@ struct file_writer {
   struct object_writer writer;
   char *path, *part_path;
   bool overwrite;
-  int fd; // -1 before begin
+  int folder_fd; // locked, shared: who tidies up empty folders leaves it alone
+  int fd;        // -1 before begin
   struct fd_direct direct;
   char earlier[STATE_BYTES]; // state of the file to go on with, "" = none
   char state[STATE_BYTES];
@@ -347,6 +348,14 @@ static int writer_write_part(struct object_writer *w, void *lane, uint32_t numbe
   return copy_body(f, offset, body, err);
 }
 
+static int writer_settle(struct object_writer *w, uint64_t size_bytes, struct err *err)
+{
+  const struct file_writer *f = (const struct file_writer *)w;
+  if (ftruncate(f->fd, (off_t)size_bytes) != 0)
+    return err_errno(err, errno, "set the length of %s", f->part_path);
+  return 0;
+}
+
 // rename, but an existing name is an error. File systems without RENAME_NOREPLACE: link refuses
 // too.
 static int rename_new(const char *from, const char *to)
@@ -411,8 +420,9 @@ static int writer_commit(struct object_writer *w, struct err *err)
 static int writer_abort(struct object_writer *w, struct err *err)
 {
   struct file_writer *f = (struct file_writer *)w;
+  f->earlier[0] = '\0';
   if (f->fd < 0)
-    return 0;
+    return 0; // begin replaces what is there
   if (unlink(f->part_path) != 0 && errno != ENOENT)
     return err_errno(err, errno, "remove %s", f->part_path);
   return 0;
@@ -423,6 +433,8 @@ static void writer_free(struct object_writer *w)
   struct file_writer *f = (struct file_writer *)w;
   if (f->fd >= 0)
     close(f->fd);
+  if (f->folder_fd >= 0)
+    close(f->folder_fd);
   fd_direct_close(&f->direct);
   free(f->path);
   free(f->part_path);
@@ -432,12 +444,31 @@ static void writer_free(struct object_writer *w)
 static const struct object_writer_ops writer_ops = {.name = "file",
                                                     .begin = writer_begin,
                                                     .write_part = writer_write_part,
+                                                    .settle = writer_settle,
                                                     .commit = writer_commit,
                                                     .abort = writer_abort,
                                                     .resume = writer_resume,
                                                     .state = writer_state,
                                                     .flush = writer_flush,
                                                     .free = writer_free};
+
+// Whoever removes empty folders takes the lock alone; where a file system knows no locks it is as
+// if nobody did.
+static int hold_folder(struct file_writer *f, struct err *err)
+{
+  cleanup_free char *copy = str_dup(f->path);
+  if (!copy)
+    return err_set(err, ERR_NO_MEMORY, "no memory");
+  const char *folder = dirname(copy);
+  struct stat st;
+  f->folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (f->folder_fd < 0)
+    return err_errno(err, errno, "open folder %s", folder);
+  flock(f->folder_fd, LOCK_SH);
+  if (fstat(f->folder_fd, &st) != 0 || st.st_nlink == 0)
+    return err_set(err, ERR_NOT_FOUND, "folder %s was removed", folder);
+  return 0;
+}
 
 int object_writer_file(const char *path, const char *owner, bool overwrite,
                        struct object_writer **ret, struct err *err)
@@ -446,14 +477,16 @@ int object_writer_file(const char *path, const char *owner, bool overwrite,
   if (!f)
     return err_set(err, ERR_NO_MEMORY, "no memory");
   f->writer = (struct object_writer){.ops = &writer_ops, .holes = true, .outlives_us = true};
-  f->fd = -1;
+  f->fd = f->folder_fd = -1;
   atomic_init(&f->direct.fd, -1);
   f->overwrite = overwrite;
   f->path = str_dup(path);
   f->part_path = object_part_path(path, owner);
-  if (!f->path || !f->part_path) {
+  int failed =
+      !f->path || !f->part_path ? err_set(err, ERR_NO_MEMORY, "no memory") : hold_folder(f, err);
+  if (failed) {
     writer_free(&f->writer);
-    return err_set(err, ERR_NO_MEMORY, "no memory");
+    return -1;
   }
   *ret = &f->writer;
   return 0;

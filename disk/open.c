@@ -45,12 +45,14 @@ static int open_files(struct files *f, struct source **ret, struct err *err)
   struct chain chain;
   if (chain_open(f->readers, f->formats, f->paths, f->count, &chain, err) != 0)
     return -1;
-  if (chain.formats[0] != DISK_FORMAT_RAW)
+  int format = chain.formats[0];
+  if (format != DISK_FORMAT_RAW && format != DISK_FORMAT_RAW_ZST)
     return source_open_chain(&chain, ret, err);
   struct object_reader *r = chain.readers[0];
   chain.readers[0] = NULL;
   chain_release(&chain);
-  return source_open_raw(r, ret, err);
+  return format == DISK_FORMAT_RAW ? source_open_raw(r, ret, err)
+                                   : source_open_raw_zst(r, ret, err);
 }
 
 // The files below the top one, which is open already. Those are local.

@@ -53,6 +53,8 @@ static const struct {
     {DISK_FORMAT_VHDX, 0, 8, "vhdxfile"},
     {DISK_FORMAT_VDI, 64, 4, "\x7f\x10\xda\xbe"},
     {DISK_FORMAT_RAW_ZST, 0, 4, "\x28\xb5\x2f\xfd"},
+    {DISK_FORMAT_RAW_ZST, 0, 4, "\x50\x2a\x4d\x18"}, // an empty disk: map and table
+    {DISK_FORMAT_RAW_ZST, 0, 4, "\x5e\x2a\x4d\x18"}, // of somebody else: the table
 };
 
 #define MAGIC_ROOM 128
@@ -75,12 +77,6 @@ static int detect(const struct probe *p, int *ret_format, struct err *err)
 static int probe_raw(const struct probe *p, struct err *err)
 {
   return probe_size(p, p->reader->size_bytes, err);
-}
-
-static int probe_raw_zst(const struct probe *p, struct err *err)
-{
-  (void)p;
-  return err_set(err, ERR_UNSUPPORTED, "images in format raw.zst cannot be read yet");
 }
 
 static int (*const probes[])(const struct probe *, struct err *) = {

@@ -18,6 +18,7 @@ int probe_read(const struct probe *p, void *into, size_t length, uint64_t offset
 int probe_qcow2(const struct probe *p, struct err *err);
 int probe_vmdk(const struct probe *p, struct err *err);
 int probe_vhdx(const struct probe *p, struct err *err);
+int probe_raw_zst(const struct probe *p, struct err *err); // zst_source.c
 int probe_vdi(const struct probe *p, struct err *err);
 // "the image is damaged or hostile: ..." with ERR_CORRUPT.
 int probe_corrupt(struct err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));

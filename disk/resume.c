@@ -150,12 +150,24 @@ static int make_subject(struct copy *c, struct checkpoint_subject *s, struct err
 static void give_up_old(struct copy *c, const struct checkpoint_subject *then)
 {
   struct object_writer *w = c->job->object;
-  if (!w || !str_eq(then->target, c->resume.subject.target))
+  if (!w || !str_eq(then->target, c->job->target_name))
     return;
   struct err failure = ERR_INIT;
   object_resume(w, then->state);
   if (object_abort(w, &failure) != 0)
     say(c, "what an earlier copy left unfinished could not be removed: %s", failure.message);
+}
+
+void resume_decline(struct copy *c, const char *why)
+{
+  struct checkpoint *checkpoint = c->job->checkpoint;
+  const struct checkpoint_subject *then = checkpoint ? checkpoint_found(checkpoint) : NULL;
+  if (checkpoint)
+    say(c, "no checkpoint is written, an interrupted copy starts over: %s", why);
+  if (then) {
+    give_up_old(c, then);
+    checkpoint_ignore(checkpoint);
+  }
 }
 
 int resume_prepare(struct copy *c, struct err *err)

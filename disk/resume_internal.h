@@ -55,6 +55,8 @@ struct lane_notes {
 
 int resume_prepare(struct copy *c, struct err *err); // before the end begins
 int resume_begin(struct copy *c, struct err *err);   // after, and after the plan is made
+// Instead of both: a copy that cannot be gone on with, and why.
+void resume_decline(struct copy *c, const char *why);
 void resume_release(struct resume *r);
 
 // By whoever takes units, under the lock of the plan: whether this one is to be left out. Else it

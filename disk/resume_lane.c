@@ -134,6 +134,8 @@ int resume_unit_done(struct lane *l, uint64_t unit, uint64_t data_bytes, bool se
     atomic_fetch_add(&c->tally->resent_bytes, data_bytes);
     checkpoint_note_resent(r->checkpoint, atomic_load(&c->tally->resent_bytes));
   }
+  if (!sent)
+    atomic_fetch_add(&c->tally->resumed_bytes, data_bytes);
   if (atomic_load(&r->broken))
     return 0;
   if (add_unit(l, unit, data_bytes, err) != 0)

@@ -264,7 +264,7 @@ static int prepare(struct copying *c, struct err *err)
   return 0;
 }
 
-// Stores keep the zeros of a raw image; a qcow2 leaves them out.
+// Stores keep the zeros of a raw image; qcow2 and raw.zst leave them out.
 static void warn_of_zeros(struct copying *c)
 {
   const struct mover_object *object = target_object(c);
@@ -279,7 +279,7 @@ static void warn_of_zeros(struct copying *c)
   if (size - data > size / 4)
     report_warning(&c->session->report,
                    "the disk has %s of data, but a raw image stores all its zeros: %s; "
-                   "format qcow2 does not",
+                   "formats qcow2 and raw.zst do not",
                    str_human_bytes((double)data, a), str_human_bytes((double)size, b));
 }
 

@@ -68,6 +68,11 @@ const char *storage_describe(const struct storage *s)
   return s->description;
 }
 
+bool storage_takes_any_length(const struct storage *s)
+{
+  return s->ops->takes_any_length;
+}
+
 bool storage_keeps_owner(const struct storage *s)
 {
   return s->ops->keeps_owner;

@@ -74,6 +74,9 @@ int storage_open(const struct storage_config *c, const struct address_filter *al
 void storage_free(struct storage *s);
 const char *storage_describe(const struct storage *s); // "s3 bucket b at https://...": for messages
 bool storage_keeps_owner(const struct storage *s);     // stat() gives the owner mark back
+// Takes objects whose length is only known when they are written (object_settle): what compressed
+// formats need.
+bool storage_takes_any_length(const struct storage *s);
 
 int storage_lane_new(struct storage *s, struct storage_lane **ret, struct err *err);
 void storage_lane_free(struct storage_lane *l);
@@ -123,7 +126,7 @@ const char *storage_writer_state(struct object_writer *w);
 // the store lives.
 struct storage_ops {
   const char *name;
-  bool keeps_owner;
+  bool keeps_owner, takes_any_length;
   // A message for people, without secrets.
   void (*describe)(const struct storage_config *c, struct buf *into);
   int (*open)(const struct storage_config *c, const struct address_filter *allowed, void **ret,

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -16,6 +17,8 @@
 #include "base/cleanup.h"
 #include "base/str.h"
 #include "storage/storage_internal.h"
+
+#define WRITER_TRIES 5
 
 struct folder {
   const struct storage_config *config;
@@ -127,7 +130,16 @@ static int make_parents(const struct folder *f, const char *key, struct err *err
   return copy ? 0 : err_set(err, ERR_NO_MEMORY, "no memory for a path");
 }
 
-// Folders that became empty go, up to the prefix.
+// Folders that became empty go, up to the prefix. One that a writer holds (object_writer_file)
+// stays.
+static bool remove_folder(int root, const char *path)
+{
+  cleanup_close int fd = openat(root, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0 || (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK))
+    return false;
+  return unlinkat(root, path, AT_REMOVEDIR) == 0;
+}
+
 static void prune_parents(const struct folder *f, const char *key)
 {
   cleanup_close int root = open_root(f, NULL);
@@ -138,7 +150,7 @@ static void prune_parents(const struct folder *f, const char *key)
     if (!slash || (size_t)(slash - copy) <= keep)
       return;
     *slash = '\0';
-    if (unlinkat(root, copy, AT_REMOVEDIR) < 0)
+    if (!remove_folder(root, copy))
       return;
   }
 }
@@ -246,13 +258,10 @@ static int remove_path(struct folder *f, const char *key, const char *path, stru
   cleanup_close int root = open_root(f, err);
   if (root < 0 || !path)
     return -1;
-  if (unlink(path) == 0) {
-    prune_parents(f, key);
-    return 0;
-  }
-  // Where nothing was, no folder is pruned: another writer may just have made it for a file of its
-  // own.
-  return errno == ENOENT || errno == ENOTDIR ? 0 : err_errno(err, errno, "remove '%s'", key);
+  if (unlink(path) < 0 && errno != ENOENT && errno != ENOTDIR)
+    return err_errno(err, errno, "remove '%s'", key);
+  prune_parents(f, key);
+  return 0;
 }
 
 // A link on the way that leads out of the folder must not make us remove what lies there.
@@ -310,13 +319,23 @@ static int writer(void *store, const char *key, const char *owner, bool overwrit
                   const char *upload_state, struct object_writer **ret, struct err *err)
 {
   char *path cleanup_free = path_of(store, key, err);
-  if (!path || make_parents(store, key, err) < 0)
+  struct err failure = ERR_INIT;
+  if (!path)
     return -1;
-  if (object_writer_file(path, owner ? owner : "", overwrite, ret, err) < 0)
-    return -1;
-  if (upload_state)
-    object_resume(*ret, upload_state);
-  return 0;
+  for (int tries = 0; tries < WRITER_TRIES; tries++) {
+    failure = (struct err)ERR_INIT;
+    if (make_parents(store, key, &failure) == 0 &&
+        object_writer_file(path, owner ? owner : "", overwrite, ret, &failure) == 0) {
+      if (upload_state)
+        object_resume(*ret, upload_state);
+      return 0;
+    }
+    if (failure.kind != ERR_NOT_FOUND)
+      break; // else: between the two, somebody tidied up
+  }
+  if (err)
+    *err = failure;
+  return -1;
 }
 
 static int put(void *store, void *lane, const char *key, const void *data, size_t length,
@@ -335,6 +354,7 @@ static int put(void *store, void *lane, const char *key, const void *data, size_
 const struct storage_ops storage_file_ops = {
     .name = "file",
     .keeps_owner = false,
+    .takes_any_length = true,
     .describe = describe,
     .open = folder_open,
     .close = free,

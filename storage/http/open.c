@@ -73,6 +73,7 @@ static void describe(const struct storage_config *c, struct buf *into)
 const struct storage_ops storage_http_ops = {
     .name = "http",
     .keeps_owner = false,
+    .takes_any_length = false, // one PUT, with its length
     .describe = describe,
     .open = dav_open,
     .close = dav_close,

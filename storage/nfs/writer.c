@@ -76,7 +76,7 @@ static int lane_open(struct object_writer *base, void **ret_lane, struct err *er
 }
 
 // To the server's disk, over the connection that the bytes went through.
-static int settle(struct write_lane *l, struct err *err)
+static int flush(struct write_lane *l, struct err *err)
 {
   struct err failure = ERR_INIT;
   struct nfs_call call = {0};
@@ -100,7 +100,7 @@ static int settle(struct write_lane *l, struct err *err)
 static void lane_close(struct object_writer *base, void *arg)
 {
   struct write_lane *l = arg;
-  settle(l, NULL);
+  flush(l, NULL);
   lane_set_remove(&((struct nfs_writer *)base)->lanes, l);
   nfs_lane_free(l->nfs);
   free(l->buffer);
@@ -111,7 +111,7 @@ static int ensure_file(struct write_lane *l, struct err *err)
 {
   if (l->nfs->file && l->nfs->broken == l->opened_at)
     return 0;
-  settle(l, NULL); // what went before is in doubt
+  flush(l, NULL); // what went before is in doubt
   if (nfs_open_file(l->nfs, l->writer->partial, O_WRONLY, l->writer->what, err) < 0)
     return -1;
   l->opened_at = l->nfs->broken;
@@ -212,16 +212,21 @@ static void state_of(const struct nfs_writer *w, const struct nfs_stat_64 *st,
            st->nfs_ino, st->nfs_atime, st->nfs_atime_nsec, st->nfs_size, w->base.size_bytes);
 }
 
+static int set_length(struct nfs_writer *w, struct nfs_lane *l, uint64_t size_bytes,
+                      struct err *err)
+{
+  struct nfs_call call = {0};
+  return nfs_finish(l, &call, nfs_ftruncate_async(l->nfs, l->file, size_bytes, nfs_done, &call),
+                    w->what, err);
+}
+
 static int create_file(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
 {
-  struct nfs_call sizing = {0};
   struct nfs_stat_64 st = {0};
   struct nfs_call looking = {.into = &st, .into_length = sizeof(st)};
   if (nfs_unlink_path(l, w->partial, err) < 0 || // of an earlier try
       nfs_open_file(l, w->partial, O_CREAT | O_EXCL | O_WRONLY, w->what, err) < 0 ||
-      nfs_finish(l, &sizing,
-                 nfs_ftruncate_async(l->nfs, l->file, w->base.size_bytes, nfs_done, &sizing),
-                 w->what, err) < 0 ||
+      set_length(w, l, w->base.size_bytes, err) < 0 ||
       nfs_finish(l, &looking, nfs_fstat64_async(l->nfs, l->file, nfs_done, &looking), w->what,
                  err) < 0)
     return -1;
@@ -282,6 +287,21 @@ static int writer_begin(struct object_writer *base, uint64_t size_bytes, struct 
 {
   base->size_bytes = size_bytes;
   return with_lane((struct nfs_writer *)base, begin_with, err);
+}
+
+// The longest that it could get was set at the beginning.
+static int settle_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
+{
+  if (nfs_open_file(l, w->partial, O_WRONLY, w->what, err) < 0 ||
+      set_length(w, l, w->base.size_bytes, err) < 0)
+    return -1;
+  return nfs_close_file(l, w->what, err);
+}
+
+static int writer_settle(struct object_writer *base, uint64_t size_bytes, struct err *err)
+{
+  base->size_bytes = size_bytes;
+  return with_lane((struct nfs_writer *)base, settle_with, err);
 }
 
 // ---- commit ----
@@ -348,7 +368,7 @@ static int writer_commit(struct object_writer *base, struct err *err)
     return 0;
   // Lanes that are still open do no call now: commit comes after the last part.
   for (size_t i = 0; i < w->lanes.count; i++)
-    settle(w->lanes.lanes[i], NULL);
+    flush(w->lanes.lanes[i], NULL);
   if (w->in_doubt) {
     if (err)
       *err = w->doubt;
@@ -369,6 +389,7 @@ static int abort_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
 
 static int writer_abort(struct object_writer *base, struct err *err)
 {
+  ((struct nfs_writer *)base)->earlier[0] = '\0';
   return with_lane((struct nfs_writer *)base, abort_with, err);
 }
 
@@ -386,7 +407,7 @@ static const char *writer_state(struct object_writer *base)
 static int writer_flush(struct object_writer *base, void *lane, struct err *err)
 {
   (void)base;
-  return settle(lane, err);
+  return flush(lane, err);
 }
 
 static void writer_interrupt(struct object_writer *base)
@@ -410,6 +431,7 @@ static const struct object_writer_ops nfs_writer_ops = {
     .lane_open = lane_open,
     .lane_close = lane_close,
     .write_part = write_part,
+    .settle = writer_settle,
     .commit = writer_commit,
     .abort = writer_abort,
     .interrupt = writer_interrupt,

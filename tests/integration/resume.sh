@@ -122,7 +122,7 @@ part_nbd() {
 # A source that does not tell when it changes, and does change between two lives.
 from_nbd() {
   local target=$work/w.qcow2 pid
-  "$drover" copy --progress none "$(pattern "$1")" "$work/w.raw" --overwrite || return
+  "$drover" copy --progress none -o json "$(pattern "$1")" "$work/w.raw" --overwrite > /dev/null || return
   nbd_up raw "$work/w.raw"
   "$drover" copy "nbd+unix:///disk?socket=$work/nbd.sock" "$target" --checkpoint "$work/cp" --progress none --limit 60M &
   pid=$!
@@ -136,7 +136,6 @@ from_nbd() {
   qemu-img check -q "$target" || miss "a good qcow2" "$target"
   [ ! -s "$work/.one" ] || equal "$target" "$work/w.raw"
   rm -f "$target" "$work/.one"
-  resumed=1
 }
 
 part_source() {
@@ -256,7 +255,7 @@ killed() { # PID
 
 part_run() {
   mkdir -p "$images/in"
-  "$drover" copy --progress none "$(pattern 5)" "$images/in/disk-0.raw"
+  "$drover" copy --progress none "$(pattern 5)" "$images/in/disk-0.raw" > /dev/null
   jq -n --argjson size "$(stat -c %s "$images/in/disk-0.raw")" '{layoutVersion: 1,
     vm: {name: "web", cpus: 2, memoryBytes: 1073741824, firmware: "bios",
          disks: [{name: "vda", bus: "virtio", format: "raw", capacityBytes: $size}]},

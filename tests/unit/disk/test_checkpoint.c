@@ -286,6 +286,13 @@ static void expect_not_used(const struct setup *u, struct memory_source *s, cons
 static void another_source(void **state)
 {
   (void)state;
+  for (int format = DISK_FORMAT_RAW; format <= DISK_FORMAT_QCOW2; format++) {
+    const struct setup u = {.format = format, .lanes = 1, .tells = true};
+    struct memory_source *other = half_done(&u);
+    snprintf(other->source.identity, sizeof(other->source.identity), "memory:2");
+    memset(other->bytes + MIB, 0, MIB); // must not shine through
+    expect_not_used(&u, other, "another source");
+  }
   struct memory_source *s = half_done(&in_place);
   snprintf(s->source.identity, sizeof(s->source.identity), "memory:2");
   s->bytes[MIB] ^= 1;

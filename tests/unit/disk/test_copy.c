@@ -152,19 +152,28 @@ static void cancel_ends_a_hanging_target(void **state)
   source_free(&s->source);
 }
 
-// All three ways to write an object.
+// All the ways to write an object.
 static void cancel_ends_a_hanging_writer(void **state)
 {
   (void)state;
-  for (int way = 0; way < 3; way++) {
+  static const struct {
+    int format;
+    bool holes;
+    uint32_t parts_max;
+  } ways[] = {{DISK_FORMAT_QCOW2, true, 0},
+              {DISK_FORMAT_QCOW2, false, 0},
+              {DISK_FORMAT_QCOW2, false, 1},
+              {DISK_FORMAT_RAW_ZST, true, 0},
+              {DISK_FORMAT_RAW_ZST, false, 10000}};
+  for (size_t way = 0; way < ARRAY_SIZE(ways); way++) {
     struct memory_source *s = memory_source_new(MIXED_BYTES, mixed);
     struct memory_writer *w = memory_writer_new();
     w->hang = true;
-    w->writer.holes = way == 0;
-    w->writer.parts_max = way == 2 ? 1 : 0;
+    w->writer.holes = ways[way].holes;
+    w->writer.parts_max = ways[way].parts_max;
     struct hanging h = {.job = {.source = &s->source,
                                 .object = &w->writer,
-                                .options = {.format = DISK_FORMAT_QCOW2, .object_sha256 = true}},
+                                .options = {.format = ways[way].format, .object_sha256 = true}},
                         .err = ERR_INIT};
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, hanging_main, &h), 0);

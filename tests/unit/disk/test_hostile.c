@@ -235,7 +235,9 @@ static void others(void **state)
   refused(vdi, DISK_FORMAT_VDI, NULL, ERR_CORRUPT, "below it");
   const char *zst = help_path("x.zst");
   help_write_file(zst, "\x28\xb5\x2f\xfd garbage", 12);
-  refused(zst, DISK_FORMAT_ANY, NULL, ERR_UNSUPPORTED, "raw.zst");
+  refused(zst, DISK_FORMAT_ANY, NULL, ERR_CORRUPT, "truncated");
+  help_write_file(zst, "\x28\xb5\x2f\xfd garbage that is longer", 27);
+  refused(zst, DISK_FORMAT_ANY, NULL, ERR_UNSUPPORTED, "not in the seekable format");
 }
 
 // A guest may write a qcow2 header into its raw disk: a disk that is called raw stays raw.

@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: Apache-2.0
+// Lanes that lay down a packed object (pack_internal.h). Each takes the next chunk, or the next run
+// of zeros, reads and packs it, waits for its turn, and appends it: what is stored stands in the
+// order of the disk. Where runs of bytes may be written anywhere (files), the turn only hands out
+// the place. Else parts are filled, in one of a few rooms, and whoever fills one sends it while
+// others go on filling the next.
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "disk/copy_internal.h"
+#include "disk/pack_internal.h"
+
+#define PART_BYTES     (8ull << 20)
+#define PART_MAX_BYTES (64ull << 20)
+#define ROOMS_BYTES    (48ull << 20)
+#define ROOMS_MAX      (COPY_LANES_MAX + 1)
+
+// A part while it is filled and sent.
+struct room {
+  uint8_t *bytes;
+  size_t length;
+  uint64_t offset;
+  uint32_t number;
+  bool busy;
+};
+
+enum item_kind { ITEM_HEADER, ITEM_DATA, ITEM_ZEROS, ITEM_TRAILER };
+
+struct item {
+  enum item_kind kind;
+  uint64_t sequence;
+  uint64_t chunk, count;
+};
+
+struct packing {
+  struct copy *copy;
+  struct pack *pack;
+  bool direct;
+  // The plan; guarded by copy->lock.
+  uint64_t chunks, next_chunk, sequence;
+  bool header_taken, trailer_taken;
+  // Turns and rooms.
+  pthread_mutex_t lock;
+  pthread_cond_t changed;
+  uint64_t turn;
+  int unwritten; // items that have a place and are still being written
+  struct room rooms[ROOMS_MAX];
+  int room_count;
+  // Only for whose turn it is.
+  uint64_t tail; // stored bytes so far
+  struct room *filling;
+  uint32_t parts;
+  size_t part_bytes; // a part is sent when it has as many
+};
+
+struct packing_lane {
+  struct packing *packing;
+  struct lane lane;
+  void *pack_lane;
+  struct packed packed;
+};
+
+// ---- the plan -------------------------------------------------------------------------------
+
+static bool take_chunks(struct packing *k, struct item *ret)
+{
+  const struct copy *c = k->copy;
+  uint64_t from = k->next_chunk * COPY_CHUNK_BYTES, data;
+  if (k->next_chunk >= k->chunks)
+    return false;
+  if (!chunk_next(c, &from, &data))
+    data = k->chunks;
+  uint64_t zeros = data - k->next_chunk;
+  if (zeros && k->pack->ops->zeros) {
+    *ret = (struct item){.kind = ITEM_ZEROS, .chunk = k->next_chunk};
+    ret->count = zeros < k->pack->zeros_max ? zeros : k->pack->zeros_max;
+  } else if (data < k->chunks) {
+    *ret = (struct item){.kind = ITEM_DATA, .chunk = data, .count = 1};
+  } else {
+    return false;
+  }
+  k->next_chunk = ret->chunk + ret->count;
+  return true;
+}
+
+static bool take(struct packing *k, struct item *ret)
+{
+  LOCK_FOR_SCOPE(&k->copy->lock);
+  if (!k->header_taken) {
+    k->header_taken = true;
+    *ret = (struct item){.kind = ITEM_HEADER};
+  } else if (!take_chunks(k, ret)) {
+    if (k->trailer_taken)
+      return false;
+    k->trailer_taken = true;
+    *ret = (struct item){.kind = ITEM_TRAILER};
+  }
+  ret->sequence = k->sequence++;
+  return true;
+}
+
+// ---- turns ----------------------------------------------------------------------------------
+
+static bool stopped(const struct packing *k)
+{
+  return crew_stopped(k->copy->crew);
+}
+
+static int wait_turn(struct packing *k, uint64_t sequence, struct err *err)
+{
+  LOCK_FOR_SCOPE(&k->lock);
+  while (k->turn != sequence && !stopped(k))
+    pthread_cond_wait(&k->changed, &k->lock);
+  return stopped(k) ? err_set(err, ERR_CANCELLED, "stopped") : 0;
+}
+
+static void pass_turn(struct packing *k)
+{
+  LOCK_FOR_SCOPE(&k->lock);
+  k->turn++;
+  k->unwritten++;
+  pthread_cond_broadcast(&k->changed);
+}
+
+static void written(struct packing *k)
+{
+  LOCK_FOR_SCOPE(&k->lock);
+  k->unwritten--;
+  pthread_cond_broadcast(&k->changed);
+}
+
+static int wait_all_written(struct packing *k, struct err *err)
+{
+  LOCK_FOR_SCOPE(&k->lock);
+  while (k->unwritten && !stopped(k))
+    pthread_cond_wait(&k->changed, &k->lock);
+  return stopped(k) ? err_set(err, ERR_CANCELLED, "stopped") : 0;
+}
+
+// ---- parts ----------------------------------------------------------------------------------
+
+static struct room *idle_room(struct packing *k)
+{
+  for (int i = 0; i < k->room_count; i++)
+    if (!k->rooms[i].busy)
+      return &k->rooms[i];
+  return NULL;
+}
+
+// The room that is filled now; waits until one has been sent when there is none.
+static struct room *room_to_fill(struct packing *k, struct err *err)
+{
+  if (k->filling)
+    return k->filling;
+  LOCK_FOR_SCOPE(&k->lock);
+  struct room *r;
+  while (!(r = idle_room(k)) && !stopped(k))
+    pthread_cond_wait(&k->changed, &k->lock);
+  if (!r) {
+    err_set(err, ERR_CANCELLED, "stopped");
+    return NULL;
+  }
+  r->busy = true;
+  r->length = 0;
+  r->offset = k->tail;
+  r->number = k->parts++;
+  k->filling = r;
+  return r;
+}
+
+static int send_room(struct packing_lane *l, struct room *r, struct err *err)
+{
+  struct packing *k = l->packing;
+  struct object_body body = object_body_bytes(r->bytes, r->length);
+  if (object_write_part(k->copy->job->object, l->lane.out_lane, r->number, r->offset, &body, err) !=
+      0)
+    return -1;
+  crew_moved(k->copy->crew);
+  LOCK_FOR_SCOPE(&k->lock);
+  r->busy = false;
+  pthread_cond_broadcast(&k->changed);
+  return 0;
+}
+
+// During the turn. ret_full: a room that is full now and is the caller's to send, or NULL.
+static int append(struct packing_lane *l, const uint8_t *bytes, size_t length,
+                  struct room **ret_full, struct err *err)
+{
+  struct packing *k = l->packing;
+  *ret_full = NULL;
+  if (length == 0)
+    return 0;
+  if (!k->direct) {
+    struct room *r = room_to_fill(k, err);
+    if (!r)
+      return -1;
+    memcpy(r->bytes + r->length, bytes, length);
+    r->length += length;
+    if (r->length >= k->part_bytes) {
+      *ret_full = r;
+      k->filling = NULL;
+    }
+  }
+  if (k->copy->sha)
+    sha_turn_add(k->copy->sha, k->tail, bytes, length);
+  k->tail += length;
+  return 0;
+}
+
+// ---- items ----------------------------------------------------------------------------------
+
+static int pack_item(struct packing_lane *l, const struct item *item, uint64_t *ret_data_bytes,
+                     struct err *err)
+{
+  struct pack *p = l->packing->pack;
+  *ret_data_bytes = 0;
+  l->packed.chunk = item->chunk;
+  l->packed.count = item->count;
+  l->packed.nonzero = 0;
+  l->packed.length = 0;
+  if (item->kind == ITEM_DATA && chunk_read(&l->lane, item->chunk, l->lane.chunk,
+                                            &l->packed.nonzero, ret_data_bytes, err) != 0)
+    return -1;
+  if (l->packed.nonzero == 0) {
+    if (p->ops->zeros)
+      p->ops->zeros(p, &l->packed);
+    return 0;
+  }
+  uint64_t left = l->packing->copy->size_bytes - item->chunk * COPY_CHUNK_BYTES;
+  size_t length = left < COPY_CHUNK_BYTES ? (size_t)left : COPY_CHUNK_BYTES;
+  return p->ops->data(p, l->pack_lane, l->lane.chunk, length, &l->packed, err);
+}
+
+static int lay_chunks(struct packing_lane *l, const struct item *item, struct err *err)
+{
+  struct packing *k = l->packing;
+  uint64_t data_bytes;
+  struct room *full;
+  if (pack_item(l, item, &data_bytes, err) != 0 || wait_turn(k, item->sequence, err) != 0)
+    return -1;
+  uint64_t offset = k->tail;
+  if (k->pack->ops->place(k->pack, &l->packed, offset, err) != 0 ||
+      append(l, l->packed.bytes, l->packed.length, &full, err) != 0)
+    return -1;
+  pass_turn(k);
+  if (k->direct && lane_write_run(&l->lane, l->packed.bytes, l->packed.length, offset, err) != 0)
+    return -1;
+  if (full && send_room(l, full, err) != 0)
+    return -1;
+  written(k);
+  copy_moved(k->copy, data_bytes);
+  return 0;
+}
+
+// Header and trailer are written within the turn.
+static int lay_bytes(struct packing_lane *l, size_t length, struct err *err)
+{
+  struct packing *k = l->packing;
+  uint64_t offset = k->tail;
+  struct room *full;
+  if (append(l, l->packed.bytes, length, &full, err) != 0)
+    return -1;
+  if (k->direct)
+    return lane_write_run(&l->lane, l->packed.bytes, length, offset, err);
+  return full ? send_room(l, full, err) : 0;
+}
+
+static int lay_header(struct packing_lane *l, const struct item *item, struct err *err)
+{
+  struct packing *k = l->packing;
+  size_t (*header)(struct pack *, uint8_t *) = k->pack->ops->header;
+  if (wait_turn(k, item->sequence, err) != 0)
+    return -1;
+  if (header && lay_bytes(l, header(k->pack, l->packed.bytes), err) != 0)
+    return -1;
+  pass_turn(k);
+  written(k);
+  return 0;
+}
+
+// The last part may be shorter than others, which its writer can only see once the end is known.
+static int lay_trailer(struct packing_lane *l, const struct item *item, struct err *err)
+{
+  struct packing *k = l->packing;
+  if (wait_turn(k, item->sequence, err) != 0)
+    return -1;
+  uint64_t offset = k->tail;
+  size_t n = 0;
+  do
+    if (k->pack->ops->trailer(k->pack, offset, l->packed.bytes, &n, err) != 0 ||
+        lay_bytes(l, n, err) != 0)
+      return -1;
+  while (n);
+  if (wait_all_written(k, err) != 0 || object_settle(k->copy->job->object, k->tail, err) != 0)
+    return -1;
+  return k->filling ? send_room(l, k->filling, err) : 0;
+}
+
+static int (*const lay[])(struct packing_lane *, const struct item *, struct err *) = {
+    [ITEM_HEADER] = lay_header,
+    [ITEM_DATA] = lay_chunks,
+    [ITEM_ZEROS] = lay_chunks,
+    [ITEM_TRAILER] = lay_trailer,
+};
+
+// ---- lanes ----------------------------------------------------------------------------------
+
+static int run_lane(void *packing, int index, struct err *err)
+{
+  (void)index;
+  struct packing *k = packing;
+  struct packing_lane l = {.packing = k};
+  cleanup_free uint8_t *bytes = malloc(k->pack->room_bytes);
+  l.packed.bytes = bytes;
+  if (!bytes)
+    return err_set(err, ERR_NO_MEMORY, "no memory for a packed chunk");
+  if (lane_open(k->copy, &l.lane, err) != 0)
+    return -1;
+  int failed = k->pack->ops->lane_open(k->pack, &l.pack_lane, err);
+  struct item item;
+  while (!failed && !stopped(k) && take(k, &item))
+    failed = lay[item.kind](&l, &item, err);
+  if (l.pack_lane)
+    k->pack->ops->lane_close(k->pack, l.pack_lane);
+  lane_close(&l.lane);
+  return failed;
+}
+
+static void interrupt(void *packing)
+{
+  const struct packing *k = packing;
+  source_interrupt(k->copy->source);
+  object_writer_interrupt(k->copy->job->object);
+}
+
+static void wake(void *packing)
+{
+  struct packing *k = packing;
+  LOCK_FOR_SCOPE(&k->lock);
+  pthread_cond_broadcast(&k->changed);
+}
+
+// ---- all together ---------------------------------------------------------------------------
+
+static uint64_t most(uint64_t a, uint64_t b)
+{
+  return a > b ? a : b;
+}
+
+// Sizes of the parts: so that their number is enough for the longest object that may come out.
+static int plan_parts(struct packing *k, struct err *err)
+{
+  const struct object_writer *w = k->copy->job->object;
+  uint64_t bound = k->pack->bound_bytes, target = most(PART_BYTES, w->part_min_bytes);
+  if (w->parts_max > 1)
+    target = most(target, bound / (w->parts_max - 1) + 1);
+  if (w->parts_max == 1)
+    target = bound;
+  uint64_t largest = target + k->pack->room_bytes;
+  if (target > PART_MAX_BYTES || (w->part_max_bytes && largest > w->part_max_bytes))
+    return err_set(
+        err, ERR_LIMIT,
+        "a disk with so much data (up to %llu bytes stored) would need parts of more than "
+        "%llu bytes; use format qcow2, whose parts need no room in memory",
+        (unsigned long long)bound, PART_MAX_BYTES);
+  k->part_bytes = (size_t)target;
+  k->room_count = (int)(ROOMS_BYTES / largest);
+  k->room_count = k->room_count < 1 ? 1 : k->room_count < ROOMS_MAX ? k->room_count : ROOMS_MAX;
+  for (int i = 0; i < k->room_count; i++) {
+    k->rooms[i].bytes = malloc(largest);
+    if (!k->rooms[i].bytes)
+      return err_set(err, ERR_NO_MEMORY, "no memory for parts");
+  }
+  return 0;
+}
+
+static int run(struct packing *k, struct err *err)
+{
+  struct copy *c = k->copy;
+  k->direct = copy_is_direct(c);
+  if (!k->direct && plan_parts(k, err) != 0)
+    return -1;
+  c->crew->lane = run_lane;
+  c->crew->interrupt = interrupt;
+  c->crew->wake = wake;
+  c->crew->arg = k;
+  return crew_run(c->crew, err);
+}
+
+int copy_packed_run(struct copy *c, struct err *err)
+{
+  struct packing k = {.copy = c, .pack = c->pack};
+  k.chunks = (c->size_bytes + COPY_CHUNK_BYTES - 1) / COPY_CHUNK_BYTES;
+  pthread_mutex_init(&k.lock, NULL);
+  cond_init_monotonic(&k.changed);
+  int failed = object_begin(c->job->object, c->pack->bound_bytes, err);
+  if (!failed)
+    failed = run(&k, err);
+  c->stored_bytes = k.tail;
+  for (int i = 0; i < ROOMS_MAX; i++)
+    free(k.rooms[i].bytes);
+  pthread_cond_destroy(&k.changed);
+  pthread_mutex_destroy(&k.lock);
+  return failed;
+}
