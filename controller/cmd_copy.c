@@ -15,8 +15,8 @@ struct copy_args {
   int format;      // enum disk_format
   int verify;      // enum copy_verify
   int64_t limit_bytes_per_s;
-  bool no_sparse, overwrite;
-  const char *spec, *secrets, *expect;
+  bool no_sparse, overwrite, restart;
+  const char *spec, *secrets, *expect, *checkpoint;
 };
 
 #define AT(member) offsetof(struct copy_args, member)
@@ -32,6 +32,9 @@ static const struct option rows[] = {
      .help = "bytes per second, as 200M"},
     {"no-sparse", 0, OPTION_FLAG, AT(no_sparse), .help = "write zeros out"},
     {"overwrite", 0, OPTION_FLAG, AT(overwrite), .help = "replace what is at DST"},
+    {"checkpoint", 0, OPTION_STRING, AT(checkpoint), .argument = "FILE",
+     .help = "note there what is finished; the same command goes on from it"},
+    {"restart", 0, OPTION_FLAG, AT(restart), .help = "start over, whatever --checkpoint says"},
     {"expect", 0, OPTION_STRING, AT(expect), .argument = "DIGEST",
      .help = "content digest that must come out"},
     {"source-sha256", 0, OPTION_STRING, AT(common.sha256), .argument = "HEX",
@@ -63,6 +66,8 @@ static int by_hand(const struct copy_args *a, const struct option_values *ends,
 {
   if (ends->count != 2)
     return err_set(err, ERR_INVALID, "SRC and DST are needed; see 'drover copy --help'");
+  if (a->restart && !a->checkpoint)
+    return err_set(err, ERR_INVALID, "--restart goes with --checkpoint only");
   if (a->secrets)
     return err_set(err, ERR_INVALID, "--secrets goes with --spec only; see --credentials");
   if (ends_source(&a->common, ends->items[0], a->from_format, &s->source, err) ||
@@ -73,6 +78,7 @@ static int by_hand(const struct copy_args *a, const struct option_values *ends,
   s->bytes_per_second = a->limit_bytes_per_s;
   s->no_sparse = a->no_sparse;
   s->expected_digest = str_dup(a->expect);
+  s->checkpoint = str_dup(a->checkpoint);
   return mover_spec_check(s, err);
 }
 
@@ -83,9 +89,9 @@ static int from_document(const struct copy_args *a, const struct option_values *
   if (ends->count)
     return err_set(err, ERR_INVALID, "--spec names the ends: no SRC and DST beside it");
   if (a->from_format || a->format || a->verify || a->limit_bytes_per_s || a->no_sparse ||
-      a->overwrite || a->expect || a->common.sha256 || a->common.lanes ||
-      a->common.ends.credentials_file || a->common.ends.s3_endpoint || a->common.ends.s3_region ||
-      a->common.ends.ca_file || a->common.ends.backing.count)
+      a->overwrite || a->expect || a->checkpoint || a->restart || a->common.sha256 ||
+      a->common.lanes || a->common.ends.credentials_file || a->common.ends.s3_endpoint ||
+      a->common.ends.s3_region || a->common.ends.ca_file || a->common.ends.backing.count)
     return err_set(err, ERR_INVALID, "with --spec only --secrets, --progress and --output apply");
   return mover_spec_read(a->spec, a->secrets, s, err);
 }
@@ -98,6 +104,7 @@ static int run(const struct copy_args *a, const struct option_values *ends)
   if (a->spec && talk.progress == TALK_AUTO)
     talk.progress = TALK_JSON;
   talk.control = a->spec != NULL;
+  talk.restart = a->restart;
   int rc = a->spec ? from_document(a, ends, &s, &err) : by_hand(a, ends, &s, &err);
   if (rc)
     return mover_refuse("copy", &s, &talk, &err);

@@ -46,6 +46,7 @@ void copy_release(struct copy *c)
   layout_free(c->layout);
   pack_free(c->pack);
   sha_turn_free(c->sha);
+  resume_release(&c->resume);
   pthread_mutex_destroy(&c->lock);
 }
 
@@ -139,17 +140,21 @@ static int write_empty_part(struct object_writer *w, struct err *err)
 static int move_object(struct copy *c, struct err *err)
 {
   struct object_writer *w = c->job->object;
-  if (c->pack)
+  if (c->pack) {
+    resume_decline(c, "compressed images have no places that are known before");
     return copy_packed_run(c, err);
+  }
   uint64_t stored = c->stored_bytes = layout_stored_bytes(c->layout);
-  if (object_begin(w, stored, err) != 0)
+  if (resume_prepare(c, err) != 0 || object_begin(w, stored, err) != 0)
     return -1;
   if (stored == 0)
-    return write_empty_part(w, err);
+    return w->stored ? 0 : write_empty_part(w, err);
+  if (!copy_is_direct(c) && copy_plan_parts(c, err) != 0)
+    return -1;
+  if (resume_begin(c, err) != 0)
+    return -1;
   if (copy_is_direct(c))
     return run_lanes(c, copy_direct_lane, err);
-  if (copy_plan_parts(c, err) != 0)
-    return -1;
   if (w->ordered || w->parts_max == 1)
     return copy_window_run(c, err);
   return run_lanes(c, copy_parts_lane, err);
@@ -160,7 +165,8 @@ static int move(struct copy *c, struct err *err)
   struct target *t = c->job->target;
   if (!t)
     return move_object(c, err);
-  if (target_begin(t, c->size_bytes, &c->out_map, err) != 0)
+  if (resume_prepare(c, err) != 0 || target_begin(t, c->size_bytes, &c->out_map, err) != 0 ||
+      resume_begin(c, err) != 0)
     return -1;
   return run_lanes(c, copy_target_lane, err);
 }

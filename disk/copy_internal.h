@@ -11,6 +11,7 @@
 #include "disk/digest_internal.h"
 #include "disk/layout_internal.h"
 #include "disk/pack_internal.h"
+#include "disk/resume_internal.h"
 #include "disk/sha_internal.h"
 
 #define COPY_LANES_DEFAULT 4
@@ -42,6 +43,7 @@ struct copy {
   _Atomic uint32_t part_number;
   uint64_t part_target_bytes;
   bool parts_in_memory;
+  struct resume resume;
 };
 
 // What each lane has: handles and one chunk of memory.
@@ -50,6 +52,7 @@ struct lane {
   void *source_lane;
   void *out_lane; // of the target or the object
   uint8_t *chunk; // COPY_CHUNK_BYTES
+  struct lane_notes notes;
 };
 
 int lane_open(struct copy *c, struct lane *l, struct err *err);

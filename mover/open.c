@@ -214,8 +214,8 @@ int open_source(struct session *s, const struct mover_end *e, const char *sha256
 
 // What is foreign is left alone, and said before a byte moves; what an earlier attempt of ours left
 // half done is cleared away.
-static int make_room(struct session *s, const struct mover_object *object, struct open_end *o,
-                     struct err *err)
+static int make_room(struct session *s, const struct mover_object *object, bool keep,
+                     struct open_end *o, struct err *err)
 {
   struct storage_stat st;
   struct err fault = ERR_INIT;
@@ -224,6 +224,11 @@ static int make_room(struct session *s, const struct mover_object *object, struc
     *err = fault;
     return -1;
   }
+  // It may even be the object itself, completed a moment before the end: the writer will tell.
+  if (keep)
+    return object->manifest && !object->overwrite
+               ? manifest_clear_own(o->lane, object->key, s->spec->owner, err)
+               : 0;
   if (there && !object->overwrite)
     return err_set(err, ERR_EXISTS, "'%s' exists in %s", object->key, storage_describe(o->storage));
   if (!there && object->manifest && manifest_clear_own(o->lane, object->key, s->spec->owner, err))
@@ -231,13 +236,25 @@ static int make_room(struct session *s, const struct mover_object *object, struc
   return storage_remove_partial(o->lane, object->key, s->spec->owner, err);
 }
 
-static int write_object(struct session *s, const struct mover_object *object, struct open_end *o,
-                        struct err *err)
+char *open_target_name(const struct mover_end *e, const struct open_end *o)
 {
-  if (open_store(s, object, o, err) || open_lane_enter(s, o, err))
+  char text[256];
+  if (e->object)
+    return str_printf("%s, '%s'", storage_describe(o->storage), e->object->key);
+  return str_dup(e->reach ? reach_text(e->reach, text) : "null:");
+}
+
+static int write_object(struct session *s, const struct mover_end *e, const char *keep,
+                        struct open_end *o, struct err *err)
+{
+  const struct mover_object *object = e->object;
+  if (open_store(s, object, o, err))
+    return -1;
+  char *name cleanup_free = open_target_name(e, o);
+  if (open_lane_enter(s, o, err))
     return -1;
   o->format = object->format;
-  int rc = make_room(s, object, o, err);
+  int rc = make_room(s, object, keep && str_eq(keep, name), o, err);
   if (rc == 0)
     rc = storage_writer(o->storage, object->key, s->spec->owner, object->overwrite, NULL,
                         &o->writer, err);
@@ -245,12 +262,13 @@ static int write_object(struct session *s, const struct mover_object *object, st
   return rc;
 }
 
-int open_target(struct session *s, const struct mover_end *e, struct open_end *ret, struct err *err)
+int open_target(struct session *s, const struct mover_end *e, const char *keep,
+                struct open_end *ret, struct err *err)
 {
   if (e->null)
     return target_open_null(&ret->target, err);
   if (e->object)
-    return write_object(s, e->object, ret, err);
+    return write_object(s, e, keep, ret, err);
   ret->format = e->reach->format;
   if (e->reach->kind == REACH_FILE && e->reach->create)
     return object_writer_file(e->reach->path, s->spec->owner, e->replace, &ret->writer, err);

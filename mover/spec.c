@@ -102,6 +102,8 @@ static const struct field spec_fields[] = {
     {"expectedDigest", FIELD_STRING, offsetof(struct mover_spec, expected_digest), .max = 127,
      .pattern = "^merkle-sha256-4m:[0-9]+:[0-9a-f]{64}$",
      .help = "content digest that must come out"},
+    {"checkpoint", FIELD_STRING, offsetof(struct mover_spec, checkpoint), .min = 1,
+     .max = LIMIT_PATH_BYTES, .help = "file in which what is finished is noted"},
     {"expectedSha256", FIELD_STRING, offsetof(struct mover_spec, expected_sha256), .max = 64,
      .pattern = "^[0-9a-f]{64}$", .help = "SHA-256 of the stored bytes of the source"},
     {"allowedEndpoints", FIELD_STRINGS, offsetof(struct mover_spec, allowed_endpoints), .max = 256,

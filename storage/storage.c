@@ -350,8 +350,5 @@ int storage_writer(struct storage *s, const char *key, const char *owner, bool o
 
 const char *storage_writer_state(struct object_writer *w)
 {
-  for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-    if (kinds[i]->writer_ops == w->ops && kinds[i]->writer_state)
-      return kinds[i]->writer_state(w);
-  return NULL;
+  return object_state(w);
 }

@@ -126,8 +126,9 @@ int storage_reader(struct storage *s, const char *key, struct object_reader **re
 int storage_lane_reader(struct storage_lane *l, const char *key, struct object_reader **ret,
                         struct err *err);
 // One object for writing. upload_state (may be NULL): a token from an earlier
-// storage_writer_state() to go on with (S3: upload id); unknown tokens start over. overwrite false:
-// commit fails with ERR_EXISTS when the key came to be meanwhile, where the store can tell.
+// storage_writer_state() to go on with (S3: upload id; files: which file); unknown ones start over.
+// overwrite false: commit fails with ERR_EXISTS when the key came to be meanwhile, where the store
+// can tell.
 int storage_writer(struct storage *s, const char *key, const char *owner, bool overwrite,
                    const char *upload_state, struct object_writer **ret, struct err *err);
 // Where the upload can be resumed from: a string to put into a checkpoint, or NULL. Owned by w.
@@ -164,7 +165,4 @@ struct storage_ops {
   int (*reader)(void *store, const char *key, struct object_reader **ret, struct err *err);
   int (*writer)(void *store, const char *key, const char *owner, bool overwrite,
                 const char *upload_state, struct object_writer **ret, struct err *err);
-  // Which writers are its own, and where they can be resumed from; NULL: nowhere.
-  const struct object_writer_ops *writer_ops;
-  const char *(*writer_state)(struct object_writer *w);
 };

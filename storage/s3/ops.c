@@ -30,6 +30,4 @@ const struct storage_ops storage_s3_ops = {
     .get_range = s3_get_range,
     .put = s3_put,
     .writer = s3_writer,
-    .writer_ops = &s3_writer_ops,
-    .writer_state = s3_writer_state,
 };

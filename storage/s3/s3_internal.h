@@ -152,7 +152,5 @@ int s3_upload_abort(const struct s3 *s3, struct web_lane *lane, const char *key,
                     const char *upload_id, struct err *err); // gone already: 0
 int s3_remove_partial(void *store, void *lane, const char *key, const char *owner, struct err *err);
 
-extern const struct object_writer_ops s3_writer_ops;
 int s3_writer(void *store, const char *key, const char *owner, bool overwrite,
               const char *upload_state, struct object_writer **ret, struct err *err);
-const char *s3_writer_state(struct object_writer *w);

@@ -27,8 +27,14 @@ const char *help_folder(void)
 
 const char *help_path(const char *name)
 {
+  char *path = str_printf("%s/%s", help_folder(), name);
+  for (size_t i = 0; i < path_count; i++)
+    if (str_eq(paths[i], path)) {
+      free(path);
+      return paths[i];
+    }
   assert_true(path_count < ARRAY_SIZE(paths));
-  return paths[path_count++] = str_printf("%s/%s", help_folder(), name);
+  return paths[path_count++] = path;
 }
 
 int help_cleanup(void **state)
