@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // drover copy: the mover, by hand or with a controller's document.
+#include <unistd.h>
+
 #include "base/cleanup.h"
 #include "base/str.h"
 #include "controller/commands.h"
@@ -61,8 +63,8 @@ static const struct options options = {
                 "  drover copy pattern:10Gi,data=30 null:\n",
 };
 
-static int by_hand(const struct copy_args *a, const struct option_values *ends,
-                   struct mover_spec *s, struct err *err)
+static int by_hand(struct copy_args *a, const struct option_values *ends, struct mover_spec *s,
+                   struct err *err)
 {
   if (ends->count != 2)
     return err_set(err, ERR_INVALID, "SRC and DST are needed; see 'drover copy --help'");
@@ -70,6 +72,8 @@ static int by_hand(const struct copy_args *a, const struct option_values *ends,
     return err_set(err, ERR_INVALID, "--restart goes with --checkpoint only");
   if (a->secrets)
     return err_set(err, ERR_INVALID, "--secrets goes with --spec only; see --credentials");
+  // Killed between the final name and its own end, it finds its own work there.
+  a->common.ends.unfinished = a->checkpoint && access(a->checkpoint, F_OK) == 0;
   if (ends_source(&a->common, ends->items[0], a->from_format, &s->source, err) ||
       ends_target(&a->common, ends->items[1], a->format, a->overwrite, &s->target, err) ||
       ends_complete(&a->common, s, err))
@@ -96,7 +100,7 @@ static int from_document(const struct copy_args *a, const struct option_values *
   return mover_spec_read(a->spec, a->secrets, s, err);
 }
 
-static int run(const struct copy_args *a, const struct option_values *ends)
+static int run(struct copy_args *a, const struct option_values *ends)
 {
   struct mover_spec s CLEANUP(mover_spec_release) = {0};
   struct err err = ERR_INIT;

@@ -129,7 +129,7 @@ static int parse_path(struct parse *p, const char *path)
   p->end->replace = r->create && p->options->overwrite;
   if (choose_format(p, path, &r->format))
     return -1;
-  if (there && r->create && !p->end->replace)
+  if (there && r->create && !p->end->replace && !p->options->unfinished)
     return err_set(p->err, ERR_EXISTS, "%s exists; --overwrite replaces it", path);
   for (size_t i = 0; i < p->options->backing.count && !p->options->target; i++)
     if (add_backing(p, r, p->options->backing.items[i]))

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # tests/integration/resume.sh PART...: copies with --checkpoint that are killed at random moments and
 # go on, against real ends. After each of them the content is compared, what was sent again is within
-# its bound, and nothing is left. Parts: file object nbd source s3 nfs http store run. BUILD=build
+# its bound, and nothing is left. Parts: file object nbd source s3 nfs ssh http store run. BUILD=build
 # folder, KILLS=kills of each end (default 30).
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -10,20 +10,21 @@ set -uo pipefail
 MIB=$((1 << 20))
 BOUND=$((64 * MIB)) # for each kill: max(64 MiB, connections x part size)
 KILLS=${KILLS:-30}
-kills=0 resumed=0 copies=0
+kills=0 resumed=0 copies=0 before=0
 state=$work/state.db images=$work/images
 
 pattern() { echo "pattern:120Mi,seed=$1,data=70"; }
 
-# One copy, killed up to four times: one SRC DST [OPTION...]. Its done line is in $done_line.
+# One copy, killed up to four times: one SRC DST [OPTION...]. Its done line is in $done_line. $before:
+# how often it was killed before.
 one() {
-  local source=$1 target=$2 here=0 status pid
+  local source=$1 target=$2 here=$before status pid
   shift 2
   while :; do
     "$drover" copy "$source" "$target" --checkpoint "$work/cp" --progress json --limit 80M "$@" \
       > "$work/.one" 2> "$work/.one.err" < /dev/null &
     pid=$!
-    [ $here -ge 4 ] || { sleep "$((RANDOM % 2)).$((RANDOM % 900 + 100))" && kill -KILL $pid 2> /dev/null; } # any moment
+    [ "$here" -ge 4 ] || { sleep "$((RANDOM % 2)).$((RANDOM % 900 + 100))" && kill -KILL $pid 2> /dev/null; } # any moment
     wait $pid 2> /dev/null
     status=$?
     [ $status = 137 ] || break
@@ -130,12 +131,14 @@ from_nbd() {
   kill -KILL $pid 2> /dev/null
   wait $pid 2> /dev/null
   [ $? = 137 ] && kills=$((kills + 1))
+  before=1
   printf 'changed' | dd of="$work/w.raw" bs=1 seek=$((RANDOM * 3000)) conv=notrunc status=none
   [ -e "$target" ] || one "nbd+unix:///disk?socket=$work/nbd.sock" "$target" || return
   nbd_down
   qemu-img check -q "$target" || miss "a good qcow2" "$target"
   [ ! -s "$work/.one" ] || equal "$target" "$work/w.raw"
   rm -f "$target" "$work/.one"
+  before=0
 }
 
 part_source() {
@@ -187,6 +190,59 @@ part_nfs() {
   # shellcheck disable=SC1091
   . "$work/nfs/env"
   loop "NFS" to_nfs
+}
+
+# A mover with a document, as the controller starts it: its checkpoint stays in the end.
+ssh_mover() { # SOURCE TARGET SECRETS LIMIT
+  jq -nc --argjson s "$1" --argjson t "$2" --arg c "$work/cp" --argjson l "$4" '{version: 1, owner: "a/b/c/d",
+    source: $s, target: $t, checkpoint: $c, bytesPerSecond: $l}' > "$work/spec.json"
+  "$drover" copy --spec "$work/spec.json" --secrets "$3" > "$work/.one" 2>&1 < /dev/null
+}
+
+ssh_twice() { # WHAT SOURCE TARGET SECRETS
+  rm -f "$work/.one"
+  ssh_mover "$2" "$3" "$4" 20000000 &
+  local pid=$!
+  wait_for 60 bash -c "grep -q '\"transferredBytes\":[4-9][0-9]\{7\}' '$work/.one'" || miss "bytes move" "$(cat "$work/.one")"
+  pkill -KILL -P $pid
+  wait $pid 2> /dev/null
+  wait_for 20 bash -c "! pgrep -f '[q]emu-nbd.*$work/'" || miss "qemu-nbd over there ends" "$(pgrep -af "$work")"
+  ssh_mover "$2" "$3" "$4" 0 || miss "$1" "$(cat "$work/.one")"
+  out=$(line_of_file done)
+  [ "$(jq .resumedBytes <<< "$out")" -gt 0 ] && pass "$1: $(jq .resumedBytes <<< "$out") bytes were there" || miss "$1" "$out"
+  same "$1: sent again is within its bound" yes "$([ "$(jq .resentBytes <<< "$out")" -le $BOUND ] && echo yes)"
+  [ -e "$work/cp" ] && pass "$1: the checkpoint stays for who gave it" && rm "$work/cp"
+}
+
+line_of_file() { jq -c "select(.type == \"$1\")" "$work/.one" | tail -n 1; }
+
+part_ssh() {
+  ssh-keygen -q -t ed25519 -N '' -f "$work/host"
+  ssh-keygen -q -t ed25519 -N '' -f "$work/key"
+  mkdir -p /run/sshd
+  (. "$hosts/lib.sh"; free_port port; echo "$port" > "$work/port")
+  local port there file known
+  port=$(< "$work/port")
+  /usr/sbin/sshd -f /dev/null -h "$work/host" -p "$port" -o ListenAddress=127.0.0.1 -o StrictModes=no \
+    -o UsePAM=no -o AuthorizedKeysFile="$work/key.pub" -o PidFile="$work/sshd.pid" -E "$work/sshd.log"
+  at_end "kill \$(cat '$work/sshd.pid')"
+  wait_for 10 test -s "$work/sshd.pid" || miss "sshd" "$(cat "$work/sshd.log")"
+  (umask 077
+    jq -nc --rawfile k "$work/key" '{source: {sshKey: $k}}' > "$work/from.secrets"
+    jq -nc --rawfile k "$work/key" '{target: {sshKey: $k}}' > "$work/to.secrets")
+  known="[127.0.0.1]:$port $(cut -d' ' -f1,2 "$work/host.pub")"
+  there=$(jq -nc --arg k "$known" --argjson p "$port" '{kind: "ssh", host: "127.0.0.1", port: $p, user: "root",
+    knownHosts: ($k + "\n"), format: "raw"}')
+  "$drover" copy --progress none "$(pattern 9)" "$work/there.raw" > /dev/null
+  file="{\"reach\":{\"kind\":\"file\",\"path\":\"$work/here.qcow2\",\"format\":\"qcow2\",\"create\":true}}"
+  ssh_twice "from another host" "{\"reach\":$(jq -c --arg p "$work/there.raw" '.path = $p' <<< "$there")}" "$file" \
+    "$work/from.secrets"
+  equal "$work/here.qcow2" "$(pattern 9)"
+  truncate -s 130M "$work/to.raw"
+  file="{\"reach\":{\"kind\":\"file\",\"path\":\"$work/here.qcow2\",\"format\":\"qcow2\"}}"
+  ssh_twice "to another host" "$file" "{\"reach\":$(jq -c --arg p "$work/to.raw" '.path = $p' <<< "$there")}" \
+    "$work/to.secrets"
+  equal "$work/to.raw" "$(pattern 9)"
 }
 
 # Plain HTTP takes one body, from its start: said, and done.
@@ -287,7 +343,7 @@ part_run() {
   absent "nothing of it is left" "$state.checkpoints" "$images/two"
 }
 
-[ $# -gt 0 ] || set -- file object nbd source s3 nfs http store run
+[ $# -gt 0 ] || set -- file object nbd source s3 nfs ssh http store run
 for part in "$@"; do "part_$part"; done
 echo "$kills kills"
 finish

@@ -239,7 +239,7 @@ static void killed_at_random(void **state)
 {
   (void)state;
   srandom((unsigned)getpid());
-  for (int round = 0; round < 20; round++) {
+  for (int round = 0; round < 12; round++) {
     const struct setup *u = &setups[(size_t)random() % ARRAY_SIZE(setups)];
     struct memory_source *s = new_source(u->tells);
     struct tally tally;
@@ -499,11 +499,11 @@ static void cut_and_flipped_anywhere(void **state)
 static void copies_with_damaged_checkpoints(void **state)
 {
   (void)state;
-  for (int n = 0; n < 24; n++) {
+  for (int n = 0; n < 16; n++) {
     struct memory_source *s = half_done(&in_place);
     size_t length;
     uint8_t *bytes = help_read_file(help_path("checkpoint"), &length);
-    size_t at = length * (size_t)(n / 2) / 12;
+    size_t at = length * (size_t)(n / 2) / 8;
     bytes[at] ^= 0x10;
     help_write_file(help_path("checkpoint"), bytes, n % 2 ? length : at);
     assert_int_equal(chmod(help_path("checkpoint"), 0600), 0);
