@@ -57,6 +57,17 @@ int dav_get_range(void *store, void *lane, const char *key, const char *identity
 int dav_remove(void *store, void *lane, const char *key, struct err *err);
 int dav_remove_partial(void *store, void *lane, const char *key, const char *owner,
                        struct err *err);
+// A list under way, folder by folder.
+struct dav_walk {
+  struct dav *dav;
+  struct web_lane *lane;
+  struct strings folders; // to be looked at: keys with a slash at the end, "" for the base
+  size_t next;
+  struct strings *names; // found so far
+  size_t max;            // more: ERR_LIMIT
+};
+// What a server answers to PROPFIND for the folder `asked`. Pure.
+int dav_read_list(struct dav_walk *w, const char *asked, const struct buf *xml, struct err *err);
 int dav_list(void *store, void *lane, const char *folder, size_t max, struct strings *ret,
              struct err *err);
 int dav_put(void *store, void *lane, const char *key, const void *data, size_t length,
