@@ -90,7 +90,7 @@ static int prepare_layout(struct copy *c, const struct copy_options *o, struct e
   if (o->format != DISK_FORMAT_RAW_ZST)
     return err_set(err, ERR_UNSUPPORTED, "images are written as raw, qcow2 or raw.zst, not as '%s'",
                    disk_format_names[o->format]);
-  if (!c->job->object->ops->settle)
+  if (!c->job->object->any_length)
     return err_set(
         err, ERR_UNSUPPORTED,
         "raw.zst cannot be written there (%s): its length must be known before the first "
@@ -140,10 +140,8 @@ static int write_empty_part(struct object_writer *w, struct err *err)
 static int move_object(struct copy *c, struct err *err)
 {
   struct object_writer *w = c->job->object;
-  if (c->pack) {
-    resume_decline(c, "compressed images have no places that are known before");
+  if (c->pack)
     return copy_packed_run(c, err);
-  }
   uint64_t stored = c->stored_bytes = layout_stored_bytes(c->layout);
   if (resume_prepare(c, err) != 0 || object_begin(w, stored, err) != 0)
     return -1;
