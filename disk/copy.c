@@ -244,7 +244,7 @@ int copy_run(const struct copy_job *job, struct tally *tally, struct copy_result
     copy_release(&c);
   }
   ret->elapsed_ms = clock_ms() - start_ms;
-  if (failed)
+  if (failed && (!err || err->kind != ERR_MISMATCH))
     copy_result_release(ret);
   if (failed && tally_cancelled(tally))
     return err_set(err, ERR_CANCELLED, "stopped on request");

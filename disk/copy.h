@@ -86,6 +86,7 @@ struct copy_job {
   void *warn_arg;
 };
 
+// After ERR_MISMATCH *ret still has its chunk hashes, so that the place can be looked for.
 int copy_run(const struct copy_job *job, struct tally *tally, struct copy_result *ret,
              struct err *err);
 // Makes a running copy_run() return within 2 s with ERR_CANCELLED, whatever hangs. Any thread.

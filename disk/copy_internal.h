@@ -82,9 +82,6 @@ int copy_parts_lane(void *copy, int index, struct err *err);
 int copy_window_run(struct copy *c, struct err *err);
 // Packed formats: begins the object and runs the whole crew.
 int copy_packed_run(struct copy *c, struct err *err);
-// Writes a run of bytes at a stored offset, as parts of the size that the writer takes.
-int lane_write_run(struct lane *l, const uint8_t *from, uint64_t length, uint64_t offset,
-                   struct err *err);
 
 // Whether the writer takes single runs of blocks as they come, and else: sizes of its parts.
 bool copy_is_direct(const struct copy *c);

@@ -46,8 +46,8 @@ static bool direct_take(struct copy *c, struct direct_item *ret)
   return true;
 }
 
-int lane_write_run(struct lane *l, const uint8_t *from, uint64_t length, uint64_t offset,
-                   struct err *err)
+static int write_run(struct lane *l, const uint8_t *from, uint64_t length, uint64_t offset,
+                     struct err *err)
 {
   struct copy *c = l->copy;
   uint64_t most = c->job->object->part_max_bytes;
@@ -78,7 +78,7 @@ static int write_blocks(struct lane *l, const struct piece *p, uint64_t wanted, 
     while (n < BLOCKS_PER_CHUNK && wanted >> n & 1)
       n++;
     uint64_t end = (uint64_t)n * BLOCK_BYTES < p->length ? (uint64_t)n * BLOCK_BYTES : p->length;
-    if (lane_write_run(l, l->chunk + at, end - at, p->offset + at, err) != 0)
+    if (write_run(l, l->chunk + at, end - at, p->offset + at, err) != 0)
       return -1;
   }
   return 0;
@@ -100,7 +100,7 @@ static int direct_metadata(struct lane *l, const struct direct_item *item, struc
 {
   layout_metadata(l->copy->layout, &item->piece, l->chunk);
   if (hash_item(l, item, err) != 0 ||
-      lane_write_run(l, l->chunk, item->piece.length, item->piece.offset, err) != 0)
+      write_run(l, l->chunk, item->piece.length, item->piece.offset, err) != 0)
     return -1;
   return resume_unit_done(l, item->sequence, 0, true, err);
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lanes that lay down a packed object (pack_internal.h). Each takes the next chunk, or the next run
-// of zeros, reads and packs it, waits for its turn, and appends it: what is stored stands in the
-// order of the disk. Where runs of bytes may be written anywhere (files), the turn only hands out
-// the place. Else parts are filled, in one of a few rooms, and whoever fills one sends it while
-// others go on filling the next.
+// of zeros, reads and packs it, waits for its turn, and appends it to the part that is filled: what
+// is stored stands in the order of the disk. Parts are filled in one of a few rooms, and whoever
+// fills one sends it while others go on filling the next.
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,7 +35,6 @@ struct item {
 struct packing {
   struct copy *copy;
   struct pack *pack;
-  bool direct;
   // The plan; guarded by copy->lock.
   uint64_t chunks, next_chunk, sequence;
   bool header_taken, trailer_taken;
@@ -191,16 +189,14 @@ static int append(struct packing_lane *l, const uint8_t *bytes, size_t length,
   *ret_full = NULL;
   if (length == 0)
     return 0;
-  if (!k->direct) {
-    struct room *r = room_to_fill(k, err);
-    if (!r)
-      return -1;
-    memcpy(r->bytes + r->length, bytes, length);
-    r->length += length;
-    if (r->length >= k->part_bytes) {
-      *ret_full = r;
-      k->filling = NULL;
-    }
+  struct room *r = room_to_fill(k, err);
+  if (!r)
+    return -1;
+  memcpy(r->bytes + r->length, bytes, length);
+  r->length += length;
+  if (r->length >= k->part_bytes) {
+    *ret_full = r;
+    k->filling = NULL;
   }
   if (k->copy->sha)
     sha_turn_add(k->copy->sha, k->tail, bytes, length);
@@ -239,13 +235,10 @@ static int lay_chunks(struct packing_lane *l, const struct item *item, struct er
   struct room *full;
   if (pack_item(l, item, &data_bytes, err) != 0 || wait_turn(k, item->sequence, err) != 0)
     return -1;
-  uint64_t offset = k->tail;
-  if (k->pack->ops->place(k->pack, &l->packed, offset, err) != 0 ||
+  if (k->pack->ops->place(k->pack, &l->packed, k->tail, err) != 0 ||
       append(l, l->packed.bytes, l->packed.length, &full, err) != 0)
     return -1;
   pass_turn(k);
-  if (k->direct && lane_write_run(&l->lane, l->packed.bytes, l->packed.length, offset, err) != 0)
-    return -1;
   if (full && send_room(l, full, err) != 0)
     return -1;
   written(k);
@@ -256,13 +249,9 @@ static int lay_chunks(struct packing_lane *l, const struct item *item, struct er
 // Header and trailer are written within the turn.
 static int lay_bytes(struct packing_lane *l, size_t length, struct err *err)
 {
-  struct packing *k = l->packing;
-  uint64_t offset = k->tail;
   struct room *full;
   if (append(l, l->packed.bytes, length, &full, err) != 0)
     return -1;
-  if (k->direct)
-    return lane_write_run(&l->lane, l->packed.bytes, length, offset, err);
   return full ? send_room(l, full, err) : 0;
 }
 
@@ -378,8 +367,7 @@ static int plan_parts(struct packing *k, struct err *err)
 static int run(struct packing *k, struct err *err)
 {
   struct copy *c = k->copy;
-  k->direct = copy_is_direct(c);
-  if (!k->direct && plan_parts(k, err) != 0)
+  if (plan_parts(k, err) != 0)
     return -1;
   c->crew->lane = run_lane;
   c->crew->interrupt = interrupt;

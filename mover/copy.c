@@ -90,7 +90,10 @@ static int read_back_object(struct copying *c, struct err *err)
 {
   const char *key = target_object(c)->key;
   struct object_reader *reader;
-  int rc = storage_reader(c->target.storage, key, &reader, err);
+  if (open_lane_enter(c->session, &c->target, err))
+    return -1;
+  int rc = storage_lane_reader(c->target.lane, key, &reader, err);
+  session_leave(c->session);
   return rc ? rc : read_back(c, reader, c->result.content_digest, err);
 }
 
@@ -334,6 +337,25 @@ static void say_done(struct copying *c)
   report_result(&c->session->report, done_fields(c), buf_str(&text));
 }
 
+// The digest says that something is not what it should be; the chunk hashes beside the source,
+// where there are some, say what.
+static void name_difference(struct copying *c, struct err *err)
+{
+  const struct mover_object *object = c->session->spec->source.object;
+  uint64_t offset = 0;
+  struct err ignored = ERR_INIT;
+  if (!object || !object->manifest || !c->result.chunk_hashes ||
+      open_lane_enter(c->session, &c->source, &ignored))
+    return;
+  int found = manifest_find_difference(c->source.lane, object->key, &c->result, &offset, &ignored);
+  session_leave(c->session);
+  size_t length = strlen(err->message);
+  if (found == 1)
+    snprintf(err->message + length, sizeof err->message - length,
+             "; the first difference is between offset %llu and %llu", (unsigned long long)offset,
+             (unsigned long long)offset + COPY_CHUNK_BYTES);
+}
+
 static int copy_bytes(struct copying *c, struct err *err)
 {
   struct session *s = c->session;
@@ -343,6 +365,8 @@ static int copy_bytes(struct copying *c, struct err *err)
   c->begun = true;
   int rc = copy_run(&c->job, &s->tally, &c->result, err);
   session_leave(s);
+  if (rc && err->kind == ERR_MISMATCH)
+    name_difference(c, err);
   return rc ? rc : verify_stored(c, err);
 }
 

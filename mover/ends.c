@@ -277,7 +277,8 @@ static int new_object(struct parse *p, int type, const char *key)
   o->key = str_dup(key);
   o->overwrite = p->options->overwrite && p->options->target;
   o->manifest = true;
-  if (!o->key)
+  o->credentials_file = str_dup(p->options->credentials_file);
+  if (!o->key || (p->options->credentials_file && !o->credentials_file))
     return no_memory(p);
   if (!*key || str_ends(key, "/"))
     return err_set(p->err, ERR_INVALID, "'%s' names a folder, not an image", p->text);

@@ -39,11 +39,13 @@ struct mover_end {
 
 struct mover_object {
   struct storage_config store;
-  char *key;      // the image itself
-  int format;     // enum disk_format; ANY only for sources
-  bool overwrite; // target: an object of that name is replaced
-  bool manifest;  // target: KEY.manifest.json and KEY.chunks are written before commit; source: its
-                  // manifest, when there, gives the digest that must come out
+  char *key;              // the image itself
+  int format;             // enum disk_format; ANY only for sources
+  bool overwrite;         // target: an object of that name is replaced
+  char *credentials_file; // by hand: where to look again when the credentials have expired; NULL =
+                          // in the usual places. Not in the document
+  bool manifest; // target: KEY.manifest.json and KEY.chunks are written before commit; source: its
+                 // manifest, when there, gives the digest that must come out
 };
 
 struct mover_pattern {
@@ -69,6 +71,8 @@ struct mover_spec {
   char *expected_sha256; // plain SHA-256 of the stored bytes of the source, or NULL: they are read
                          // once before (REACH_FILE and objects)
   struct strings allowed_endpoints; // CIDRs for stores; empty = all
+  char *secrets_file; // of mover_spec_read(), when it can be read again; else NULL. Not in the
+                      // document
 };
 
 extern const struct table mover_spec_table;
@@ -84,6 +88,12 @@ int mover_spec_decode(const char *spec, const char *secrets, struct mover_spec *
 // The same from files (or /dev/fd/N); secrets_path may be NULL.
 int mover_spec_read(const char *spec_path, const char *secrets_path, struct mover_spec *ret,
                     struct err *err);
+
+// What the credentials of the object at one of the ends are now: from the secrets document of
+// mover_spec_read(), or from where mover_credentials() looks. Puts them into *fresh, a config of
+// that kind without any.
+int mover_spec_renew(const struct mover_spec *s, const struct mover_object *object,
+                     struct storage_config *fresh, struct err *err);
 
 // Rules and bounds of a document that was filled by hand: as decoding it would.
 int mover_spec_check(const struct mover_spec *s, struct err *err);

@@ -45,6 +45,13 @@ int open_lane_enter(struct session *s, struct open_end *o, struct err *err)
   return session_enter(s, interrupt_lane, o->lane, err);
 }
 
+static int renew(void *end, struct storage_config *fresh, struct err *err)
+{
+  const struct open_end *o = end;
+  return mover_spec_renew(o->spec, o->object, fresh, err);
+}
+
+// o stays where it is for as long as the store lives.
 int open_store(struct session *s, const struct mover_object *object, struct open_end *o,
                struct err *err)
 {
@@ -54,6 +61,9 @@ int open_store(struct session *s, const struct mover_object *object, struct open
     return -1;
   if (storage_open(&object->store, o->allowed, &o->storage, err))
     return -1;
+  o->spec = s->spec;
+  o->object = object;
+  storage_renew_with(o->storage, renew, o);
   return storage_lane_new(o->storage, &o->lane, err);
 }
 
@@ -93,7 +103,7 @@ static int read_object(struct session *s, const struct mover_object *object, str
 {
   if (open_store(s, object, o, err) || open_lane_enter(s, o, err))
     return -1;
-  int rc = storage_reader(o->storage, object->key, &o->reader, err);
+  int rc = storage_lane_reader(o->lane, object->key, &o->reader, err);
   if (rc == 0 && object->manifest)
     rc = obey_manifest(object, o, err);
   session_leave(s);

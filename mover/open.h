@@ -7,6 +7,8 @@
 #include "mover/session.h"
 
 struct open_end {
+  const struct mover_spec *spec; // for new credentials
+  const struct mover_object *object;
   struct address_filter *allowed;
   struct storage *storage;      // objects only
   struct storage_lane *lane;    // objects only: for small calls; interrupted by a cancel while used

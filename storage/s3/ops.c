@@ -18,6 +18,7 @@ const struct storage_ops storage_s3_ops = {
     .describe = describe,
     .open = s3_open,
     .close = s3_close,
+    .keys = web_store_keys,
     .lane_open = web_store_lane_open,
     .lane_close = web_store_lane_close,
     .interrupt = web_store_interrupt,
