@@ -230,6 +230,8 @@ static bool part_is_there(const struct copy *c, uint64_t unit)
 static int take_unit(void *copy, uint64_t unit, uint64_t data_bytes, struct err *err)
 {
   struct copy *c = copy;
+  if (data_bytes > c->size_bytes)
+    return err_set(err, ERR_CORRUPT, "it has moved more than there is");
   if (resume_is_done(&c->resume, unit) || !part_is_there(c, unit))
     return 0;
   if (!c->resume.compare) {

@@ -377,11 +377,13 @@ static int copy_work(struct session *s, struct err *err)
     clean_up(&c, err);
     return -1;
   }
-  if (c.checkpoint && !s->talk->control && checkpoint_remove(c.checkpoint, err))
-    return -1;
   atomic_store(&s->tally.phase, COPY_DONE);
   report_progress(&s->report, &s->tally, true);
   say_done(&c);
+  // Last of all: killed before, the next try finds everything done.
+  struct err fault = ERR_INIT;
+  if (c.checkpoint && !s->talk->control && checkpoint_remove(c.checkpoint, &fault))
+    report_warning(&s->report, "%s", fault.message);
   return 0;
 }
 

@@ -30,6 +30,12 @@ one() {
     status=$?
     [ $status = 137 ] || break
     here=$((here + 1)) kills=$((kills + 1))
+    # Killed when all was said already.
+    if grep -q '^{"type":"done"' "$work/.one"; then
+      rm -f "$work/cp"
+      status=0
+      break
+    fi
   done
   done_line=$(jq -c 'select(.type == "done")' "$work/.one" | tail -n 1)
   [ $status = 0 ] && [ -n "$done_line" ] || { miss "copy to $target" "$(tail -n 3 "$work/.one" "$work/.one.err")"; return 1; }
@@ -47,7 +53,7 @@ loop() {
   resumed=0 copies=0
   while [ $((kills - from)) -lt "$KILLS" ] && [ $n -lt $((KILLS * 3)) ]; do
     n=$((n + 1))
-    "$2" $n || return
+    "$2" $n || { nbd_down; return; }
   done
   pass "$what: $((kills - from)) kills, $copies copies, all as they should be"
   [ $resumed -gt 0 ] && pass "$what: $resumed copies went on" || miss "$what" "no copy went on with what was there"
