@@ -141,7 +141,7 @@ static int read_map(const struct probe *p, struct zst_table *t, struct err *err)
 
 int zst_table_read(const struct probe *p, struct zst_table *ret, struct err *err)
 {
-  struct table_shape shape;
+  struct table_shape shape = {0};
   if (read_footer(p, &shape, err) != 0)
     return -1;
   ret->frames = calloc((size_t)shape.count + 1, sizeof(*ret->frames));
