@@ -160,11 +160,10 @@ static void cancel_ends_a_hanging_writer(void **state)
     int format;
     bool holes;
     uint32_t parts_max;
-  } ways[] = {{DISK_FORMAT_QCOW2, true, 0},
-              {DISK_FORMAT_QCOW2, false, 0},
-              {DISK_FORMAT_QCOW2, false, 1},
-              {DISK_FORMAT_RAW_ZST, true, 0},
-              {DISK_FORMAT_RAW_ZST, false, 10000}};
+  } ways[] = {{DISK_FORMAT_QCOW2, true, 0},        {DISK_FORMAT_QCOW2, false, 0},
+              {DISK_FORMAT_QCOW2, false, 1},       {DISK_FORMAT_RAW_ZST, true, 0},
+              {DISK_FORMAT_RAW_ZST, false, 10000}, {DISK_FORMAT_VMDK, true, 0},
+              {DISK_FORMAT_VMDK, false, 10000}};
   for (size_t way = 0; way < ARRAY_SIZE(ways); way++) {
     struct memory_source *s = memory_source_new(MIXED_BYTES, mixed);
     struct memory_writer *w = memory_writer_new();
