@@ -456,6 +456,8 @@ part_http() {
   json "is said" '.kind == "CertificateNotTrusted"'
   is "no such file" 3 "$drover" digest "${to[@]}" --output json "$HTTP_URL/open/none.raw"
   json "not found" '.kind == "NotFound"'
+  is "vmdk, whose length is not known" 3 "$drover" copy "${to[@]}" --output json d.raw "$HTTP_URL/open/d.vmdk"
+  json "is refused there" '.kind == "Unsupported" and (.message | contains("vmdk cannot be written there"))'
   is "a full server" 3 "$drover" copy "${to[@]}" --output json pattern:64Mi "$HTTP_URL/full/x.raw"
   is "a server without ranges" 3 "$drover" digest "${to[@]}" "$HTTP_URL/noranges/d.raw"
   local pid start

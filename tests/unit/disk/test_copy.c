@@ -380,7 +380,7 @@ static void formats_that_we_do_not_write(void **state)
   struct tally tally = {0};
   struct copy_result r;
   struct err err = ERR_INIT;
-  struct copy_options options = {.format = DISK_FORMAT_VMDK};
+  struct copy_options options = {.format = DISK_FORMAT_VHDX};
   assert_int_equal(run(s, NULL, &w->writer, options, &tally, &r, &err), -1);
   assert_int_equal(err.kind, ERR_UNSUPPORTED);
   object_writer_free(&w->writer);
