@@ -221,6 +221,7 @@ static void put_header(const struct vmdk_pack *p, uint64_t directory_at, uint8_t
 }
 
 // The geometry is what BIOSes make of disks; nobody has needed it for decades, but it belongs here.
+// All of it fits into one sector: there are importers that read no further (govmomi's).
 static void put_descriptor(const struct vmdk_pack *p, char *into)
 {
   bool ide = p->options.adapter == VMDK_IDE;

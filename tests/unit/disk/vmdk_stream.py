@@ -54,6 +54,7 @@ def read_header(block):
 
 def read_descriptor(block, capacity):
     text = block.rstrip(b"\0").decode("ascii")
+    want(len(text) <= SECTOR, "govmomi reads one sector of the descriptor")
     want(text.startswith("# Disk DescriptorFile\nversion=1\n"), "no descriptor")
     values = dict(re.findall(r'^([A-Za-z.]+) ?= ?"?([^"\n]*)"?$', text, re.M))
     want(values["createType"] == "streamOptimized", "createType")
