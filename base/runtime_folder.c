@@ -139,6 +139,15 @@ int runtime_folder_new(char **ret, struct err *err)
   return 0;
 }
 
+int runtime_folder_lasting(const char *name, char **ret, struct err *err)
+{
+  cleanup_free char *root = runtime_root();
+  if (root && make_root(root, err) != 0)
+    return -1;
+  *ret = root ? str_printf("%s/%s", root, name) : NULL;
+  return *ret ? 0 : err_set(err, ERR_NO_MEMORY, "out of memory");
+}
+
 static int write_all(int fd, const char *bytes, size_t length)
 {
   while (length > 0) {

@@ -15,6 +15,9 @@
 
 // Makes an empty one; *ret is yours: runtime_folder_remove().
 int runtime_folder_new(char **ret, struct err *err);
+// One that stays when processes end, for all of this user: "NAME" below the same place. It is not
+// made, but its parent is. *ret is yours.
+int runtime_folder_lasting(const char *name, char **ret, struct err *err);
 void runtime_folder_remove(char *path); // with content; frees the string; NULL allowed
 int runtime_folder_write(const char *dir, const char *name, int mode, const void *bytes,
                          size_t length, struct err *err);

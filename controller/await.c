@@ -89,7 +89,11 @@ static bool on_tick(void *arg)
 static int work(struct waiting *w)
 {
   struct err err = ERR_INIT;
-  struct drive d = {.store = w->store, .changed = on_changed, .tick = on_tick, .arg = w};
+  cleanup_free char *state = state_path(w->a->arguments, &err);
+  if (!state)
+    return command_failed(w->command, &err);
+  struct drive d = {
+      .store = w->store, .state = state, .changed = on_changed, .tick = on_tick, .arg = w};
   if (store_sqlite_only(w->store, w->a->keys, w->a->count, &err) != 0)
     return command_failed(w->command, &err);
   switch (drive(&d, &err)) {

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/options.h"
+#include "base/runtime_folder.h"
 #include "base/str.h"
 #include "controller/commands.h"
 #include "controller/manager.h"
@@ -18,7 +19,7 @@
 #define LEASE_NAME "drover-controller"
 
 struct arguments {
-  const char *kubeconfig, *context, *lease_namespace;
+  const char *kubeconfig, *context, *lease_namespace, *checkpoints;
   struct option_values namespaces, allow_local, allowed_endpoints;
   bool leader_elect, verbose;
   int log_format;
@@ -44,6 +45,9 @@ static const struct option rows[] = {
     {"allowed-endpoints", 0, OPTION_LIST, offsetof(struct arguments, allowed_endpoints),
      .argument = "CIDR",
      .help = "connect only to addresses in CIDR; may be repeated; default: all"},
+    {"checkpoints", 0, OPTION_STRING, offsetof(struct arguments, checkpoints), .argument = "DIR",
+     .help = "where movers note what they have finished; default: checkpoints in "
+             "$DROVER_RUNTIME_DIR, else /run/drover"},
     {"log-format", 0, OPTION_CHOICE, offsetof(struct arguments, log_format), .argument = "FORMAT",
      .help = "text or json", .choices = log_formats},
     {"verbose", 'v', OPTION_FLAG, offsetof(struct arguments, verbose), .help = "log more"},
@@ -114,8 +118,14 @@ static struct manager *make_manager(struct program *p, struct object_store *stor
 {
   struct strings local = borrow(&p->arguments->allow_local);
   struct strings cidrs = borrow(&p->arguments->allowed_endpoints);
-  struct manager_options o = {
-      .program = program, .allow_local = &local, .allowed_endpoints = &cidrs};
+  cleanup_free char *folder = NULL;
+  const char *checkpoints = p->arguments->checkpoints;
+  if (!checkpoints && runtime_folder_lasting("checkpoints", &folder, &p->err) != 0)
+    return NULL;
+  struct manager_options o = {.program = program,
+                              .checkpoints = checkpoints ? checkpoints : folder,
+                              .allow_local = &local,
+                              .allowed_endpoints = &cidrs};
   return manager_new(store, p->loop, &o, &p->err);
 }
 

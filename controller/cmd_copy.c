@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // drover copy: the mover, by hand or with a controller's document.
+#include <unistd.h>
+
 #include "base/cleanup.h"
 #include "base/str.h"
 #include "controller/commands.h"
@@ -15,10 +17,10 @@ struct copy_args {
   int format;      // enum disk_format
   int verify;      // enum copy_verify
   int64_t limit_bytes_per_s;
-  bool no_sparse, overwrite;
+  bool no_sparse, overwrite, restart;
   int vmdk_adapter; // enum vmdk_adapter
   int64_t vmdk_hardware;
-  const char *spec, *secrets, *expect;
+  const char *spec, *secrets, *expect, *checkpoint;
 };
 
 #define AT(member) offsetof(struct copy_args, member)
@@ -38,6 +40,9 @@ static const struct option rows[] = {
      .max = VMDK_HARDWARE_MAX, .help = "hardware version that a vmdk names; default 13 (ESXi 6.5)"},
     {"no-sparse", 0, OPTION_FLAG, AT(no_sparse), .help = "write zeros out"},
     {"overwrite", 0, OPTION_FLAG, AT(overwrite), .help = "replace what is at DST"},
+    {"checkpoint", 0, OPTION_STRING, AT(checkpoint), .argument = "FILE",
+     .help = "note there what is finished; the same command goes on from it"},
+    {"restart", 0, OPTION_FLAG, AT(restart), .help = "start over, whatever --checkpoint says"},
     {"expect", 0, OPTION_STRING, AT(expect), .argument = "DIGEST",
      .help = "content digest that must come out"},
     {"source-sha256", 0, OPTION_STRING, AT(common.sha256), .argument = "HEX",
@@ -64,13 +69,17 @@ static const struct options options = {
                 "  drover copy pattern:10Gi,data=30 null:\n",
 };
 
-static int by_hand(const struct copy_args *a, const struct option_values *ends,
-                   struct mover_spec *s, struct err *err)
+static int by_hand(struct copy_args *a, const struct option_values *ends, struct mover_spec *s,
+                   struct err *err)
 {
   if (ends->count != 2)
     return err_set(err, ERR_INVALID, "SRC and DST are needed; see 'drover copy --help'");
+  if (a->restart && !a->checkpoint)
+    return err_set(err, ERR_INVALID, "--restart goes with --checkpoint only");
   if (a->secrets)
     return err_set(err, ERR_INVALID, "--secrets goes with --spec only; see --credentials");
+  // Killed between the final name and its own end, it finds its own work there.
+  a->common.ends.unfinished = a->checkpoint && access(a->checkpoint, F_OK) == 0;
   if (ends_source(&a->common, ends->items[0], a->from_format, &s->source, err) ||
       ends_target(&a->common, ends->items[1], a->format, a->overwrite, &s->target, err) ||
       ends_complete(&a->common, s, err))
@@ -81,6 +90,7 @@ static int by_hand(const struct copy_args *a, const struct option_values *ends,
   s->vmdk_adapter = a->vmdk_adapter;
   s->vmdk_hardware = a->vmdk_hardware;
   s->expected_digest = str_dup(a->expect);
+  s->checkpoint = str_dup(a->checkpoint);
   return mover_spec_check(s, err);
 }
 
@@ -91,14 +101,15 @@ static int from_document(const struct copy_args *a, const struct option_values *
   if (ends->count)
     return err_set(err, ERR_INVALID, "--spec names the ends: no SRC and DST beside it");
   if (a->from_format || a->format || a->verify || a->limit_bytes_per_s || a->no_sparse ||
-      a->overwrite || a->vmdk_adapter || a->vmdk_hardware || a->expect || a->common.sha256 ||
-      a->common.lanes || a->common.ends.credentials_file || a->common.ends.s3_endpoint ||
-      a->common.ends.s3_region || a->common.ends.ca_file || a->common.ends.backing.count)
+      a->overwrite || a->vmdk_adapter || a->vmdk_hardware || a->expect || a->checkpoint ||
+      a->restart || a->common.sha256 || a->common.lanes || a->common.ends.credentials_file ||
+      a->common.ends.s3_endpoint || a->common.ends.s3_region || a->common.ends.ca_file ||
+      a->common.ends.backing.count)
     return err_set(err, ERR_INVALID, "with --spec only --secrets, --progress and --output apply");
   return mover_spec_read(a->spec, a->secrets, s, err);
 }
 
-static int run(const struct copy_args *a, const struct option_values *ends)
+static int run(struct copy_args *a, const struct option_values *ends)
 {
   struct mover_spec s CLEANUP(mover_spec_release) = {0};
   struct err err = ERR_INIT;
@@ -106,6 +117,7 @@ static int run(const struct copy_args *a, const struct option_values *ends)
   if (a->spec && talk.progress == TALK_AUTO)
     talk.progress = TALK_JSON;
   talk.control = a->spec != NULL;
+  talk.restart = a->restart;
   int rc = a->spec ? from_document(a, ends, &s, &err) : by_hand(a, ends, &s, &err);
   if (rc)
     return mover_refuse("copy", &s, &talk, &err);

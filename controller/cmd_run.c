@@ -170,8 +170,15 @@ static int run_store(struct following *r, const struct arguments *a, struct mani
     return command_failed("run", &err);
   manifests_release(m); // JSON trees are large, and some held Secrets
   malloc_trim(0);
-  struct drive d = {
-      .store = r->store, .changed = on_changed, .tick = on_tick, .stopping = on_stopping, .arg = r};
+  cleanup_free char *state = state_path(&a->common, &err);
+  if (!state)
+    return command_failed("run", &err);
+  struct drive d = {.store = r->store,
+                    .state = state,
+                    .changed = on_changed,
+                    .tick = on_tick,
+                    .stopping = on_stopping,
+                    .arg = r};
   enum drive_end how = drive(&d, &err);
   following_look(r, clock_ms(), clock_wall_ms());
   return end(r, how, &err);

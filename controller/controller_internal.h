@@ -22,6 +22,7 @@ struct manager {
   struct provider_cache *providers;
   char installation[64];
   char *program;
+  char *checkpoints;          // folder, NULL = none
   bool any_local;             // `drover run`: every local path may be named
   struct strings allow_local; // else these
   struct strings allowed_cidrs;

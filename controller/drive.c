@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/loop.h"
+#include "base/str.h"
 #include "controller/manager.h"
 
 #define TICK_MS 100
@@ -52,7 +53,10 @@ static void on_signal(void *arg)
 
 static int set_up(struct driver *r, const char *program, struct err *err)
 {
-  struct manager_options options = {.program = program};
+  cleanup_free char *checkpoints = str_printf("%s.checkpoints", r->d->state);
+  struct manager_options options = {.program = program, .checkpoints = checkpoints};
+  if (!checkpoints)
+    return err_set(err, ERR_NO_MEMORY, "no memory for a path");
   r->timer = loop_timer_new(r->loop, on_tick, r);
   if (!r->timer)
     return err_set(err, ERR_NO_MEMORY, "no memory for a timer");

@@ -11,6 +11,7 @@
 
 struct drive {
   struct object_store *store; // opened with STORE_RUN
+  const char *state;          // its file: movers note beside it what they have finished
   // All on the calling thread.
   void (*changed)(void *arg, const struct object_key *key); // may have changed, or is gone
   bool (*tick)(void *arg);                                  // a few times a second; true: done

@@ -136,6 +136,7 @@ static int take_options(struct manager *m, const struct manager_options *options
     if (!m->allowed)
       return -1;
   }
+  m->checkpoints = str_dup(options->checkpoints);
   m->program = str_dup(options->program);
   m->workers = options->workers ? options->workers : DEFAULT_WORKERS;
   return 0;
@@ -234,6 +235,7 @@ void manager_free(struct manager *m)
   strings_release(&m->allow_local);
   strings_release(&m->allowed_cidrs);
   free(m->program);
+  free(m->checkpoints);
   pthread_mutex_destroy(&m->mutex);
   free(m);
 }

@@ -9,6 +9,7 @@
 
 struct manager_options {
   const char *program;               // path of drover itself, for movers
+  const char *checkpoints;           // folder in which movers note what they have finished, or NULL
   const struct strings *allow_local; // folders and sockets that manifests may name; NULL = any
   const struct strings *allowed_endpoints; // CIDRs; empty = any
   size_t workers;                          // 0 = 8

@@ -4,14 +4,16 @@
 //     Pending ──► Transferring ──► Done                       straight, export, import, conversion
 //     Pending ──► Staging ──► Staged ──► Restoring ──► Done   via a store
 //
-// A disk whose mover is gone (the controller was killed) starts its leg over; a finished leg never
-// runs again. Movers report; this file turns reports into status.
+// A disk whose mover is gone (the controller was killed, an error that may go away) begins its leg
+// again, and goes on from the checkpoint of that leg; a finished leg never runs again. Movers
+// report; this file turns reports into status.
 #include <stdio.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/str.h"
+#include "controller/checkpoints.h"
 #include "controller/migration_internal.h"
 
 #define MOVERS_PER_MIGRATION 4
@@ -55,7 +57,21 @@ static void take_report(struct migration_disk_status *d, const struct mover_repo
     d->data_bytes = report->data_bytes;
   d->transferred_bytes = report->transferred_bytes;
   d->verified_bytes = report->verified_bytes;
+  d->resent_bytes = report->resent_bytes;
   d->bytes_per_second = report->state == MOVER_RUNNING ? report->bytes_per_second : 0;
+}
+
+// What is read here is what is stored: a leg that status calls done needs no checkpoint any more.
+static void drop_checkpoints(const struct run *r, const struct migration_disk_status *d)
+{
+  const char *uid = r->o->meta.uid;
+  bool done = str_eq(d->phase, "Done");
+  if (done) {
+    checkpoints_remove(r->m, uid, d->name, LEG_WHOLE);
+    checkpoints_remove(r->m, uid, d->name, LEG_RESTORE);
+  }
+  if (done || str_eq(d->phase, "Staged") || str_eq(d->phase, "Restoring"))
+    checkpoints_remove(r->m, uid, d->name, LEG_STAGE);
 }
 
 static bool disk_observe(struct run *r, struct migration_disk_status *d, size_t running,
@@ -85,6 +101,7 @@ void disks_observe(struct run *r, struct disks_seen *ret)
   *ret = (struct disks_seen){0};
   for (size_t i = 0; i < r->st->disks.count; i++) {
     bool verifying;
+    drop_checkpoints(r, &disks[i]);
     ret->ready = disk_observe(r, &disks[i], running, &verifying) || ret->ready;
     verifying_count += verifying;
     done += str_eq(disks[i].phase, "Done");
@@ -312,6 +329,7 @@ static int fill_spec(struct run *r, const struct migration_disk_status *d, enum 
   if (leg_source(r, d->name, leg, &s->source, err) != 0 ||
       leg_target(r, d->name, leg, &s->target, err) != 0)
     return -1;
+  s->checkpoint = checkpoints_path(r->m, r->o->meta.uid, d->name, leg);
   s->bytes_per_second = limit_for_each(r, movers_running(r->m->movers, r->movers) + 1);
   return 0;
 }
@@ -395,7 +413,7 @@ static int take_up(struct run *r, struct migration_disk_status *d, const struct 
   if (report.state == MOVER_DONE)
     return leg_done(r, d, phase, &report, err);
   movers_forget(r->m->movers, id);
-  // Stopped by us (suspend) or of an earlier life: the leg starts over.
+  // Stopped by us (suspend) or of an earlier life: the leg goes on.
   if (report.state == MOVER_NONE || report.err.kind == ERR_CANCELLED)
     return start_leg(r, d, phase->leg, phase->phase, err);
   release_source(r, d->name, phase->leg, NULL);

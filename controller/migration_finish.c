@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "controller/checkpoints.h"
 #include "controller/migration_internal.h"
 
 DEFINE_CLEANUP(storage_free, struct storage *)
@@ -344,6 +345,7 @@ static void forget_done(struct run *r, const struct owned_status *o)
   for (size_t i = 0; o->disk && i < r->st->disks.count; i++) {
     if (!str_eq(disks[i].name, o->disk))
       continue;
+    checkpoints_remove(r->m, r->o->meta.uid, o->disk, 0);
     bool staged = str_eq(o->role, "target") && status_find_owned(r, "staged", o->disk, "Object") &&
                   disks[i].content_digest && !str_eq(disks[i].phase, "Staging");
     set_text(&disks[i].phase, staged ? "Staged" : "Pending");

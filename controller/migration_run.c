@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "controller/checkpoints.h"
 #include "controller/migration_internal.h"
 
 #define ACTIONS_PER_STEP   24   // then others get a turn
@@ -88,6 +89,7 @@ static int act_add_finalizer(struct run *r, struct err *err)
 static int act_remove_finalizer(struct run *r, struct err *err)
 {
   movers_forget(r->m->movers, r->movers);
+  checkpoints_remove(r->m, r->o->meta.uid, NULL, 0);
   return set_cleanup_finalizer(r->m, r->o, false, err);
 }
 
@@ -178,6 +180,7 @@ static int act_finish(struct run *r, struct err *err)
 {
   (void)err;
   movers_forget(r->m->movers, r->movers);
+  checkpoints_remove(r->m, r->o->meta.uid, NULL, 0);
   return 0;
 }
 

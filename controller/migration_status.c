@@ -145,7 +145,7 @@ static int legs_behind(const struct migration_disk_status *d, int all)
 }
 
 struct sums {
-  int64_t total, data, moved, rate, work, done;
+  int64_t total, data, moved, resent, rate, work, done;
   bool known; // every disk has said how much data it holds
 };
 
@@ -162,6 +162,7 @@ static void add_disk(struct sums *s, const struct migration_disk_status *d, int 
   s->total += d->capacity_bytes;
   s->data += d->data_bytes;
   s->rate += d->bytes_per_second;
+  s->resent += d->resent_bytes;
   s->work += per_leg * all_legs;
   s->done += per_leg * behind + (current > per_leg ? per_leg : current);
   s->moved += data * behind + (done ? 0 : d->transferred_bytes);
@@ -205,6 +206,8 @@ void status_progress(struct run *r)
   // Never backwards: a disk that starts over has moved what it moved.
   if (s.moved > p->transferred_bytes)
     p->transferred_bytes = s.moved;
+  if (s.resent > p->resent_bytes)
+    p->resent_bytes = s.resent;
   int64_t percent = percent_of(r, &s);
   if (percent > p->percent)
     p->percent = percent;

@@ -95,6 +95,7 @@ static void on_done(struct mover *mv, struct json_object *o)
   r->data_bytes = number(o, "dataBytes", 0);
   r->transferred_bytes = r->data_bytes;
   r->stored_bytes = number(o, "storedBytes", 0);
+  r->resent_bytes = number(o, "resentBytes", r->resent_bytes);
   r->eta_seconds = 0;
   snprintf(r->content_digest, sizeof(r->content_digest), "%s", text(o, "contentDigest"));
   snprintf(r->object_sha256, sizeof(r->object_sha256), "%s", text(o, "objectSha256"));

@@ -134,7 +134,8 @@ struct migration_progress {
 // "Staged", "Restoring" (second leg), "Done".
 struct migration_disk_status {
   char *name, *source, *target, *format;
-  int64_t capacity_bytes, data_bytes, transferred_bytes, verified_bytes, bytes_per_second;
+  int64_t capacity_bytes, data_bytes, transferred_bytes, verified_bytes, resent_bytes,
+      bytes_per_second;
   char *content_digest, *object_sha256;
   char *phase;
   int64_t attempts;

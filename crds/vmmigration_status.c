@@ -45,6 +45,8 @@ static const struct field disk_fields[] = {
      .help = "Bytes that have been moved."},
     {"verifiedBytes", FIELD_INT, AT(migration_disk_status, verified_bytes),
      .help = "Bytes that have been compared."},
+    {"resentBytes", FIELD_INT, AT(migration_disk_status, resent_bytes),
+     .help = "Bytes of this leg that were moved more than once."},
     {"bytesPerSecond", FIELD_INT, AT(migration_disk_status, bytes_per_second),
      .help = "Rate at present, bytes a second."},
     {"contentDigest", FIELD_STRING, AT(migration_disk_status, content_digest),

@@ -46,6 +46,7 @@ void copy_release(struct copy *c)
   layout_free(c->layout);
   pack_free(c->pack);
   sha_turn_free(c->sha);
+  resume_release(&c->resume);
   pthread_mutex_destroy(&c->lock);
 }
 
@@ -84,7 +85,7 @@ static int prepare_pack(struct copy *c, const struct copy_options *o, struct err
   if (o->format != DISK_FORMAT_RAW_ZST && o->format != DISK_FORMAT_VMDK)
     return err_set(err, ERR_UNSUPPORTED,
                    "images are written as raw, qcow2, vmdk or raw.zst, not as '%s'", name);
-  if (!c->job->object->ops->settle)
+  if (!c->job->object->any_length)
     return err_set(err, ERR_UNSUPPORTED,
                    "%s cannot be written there (%s): its length must be known before the first "
                    "byte; use qcow2",
@@ -149,14 +150,16 @@ static int move_object(struct copy *c, struct err *err)
   if (c->pack)
     return copy_packed_run(c, err);
   uint64_t stored = c->stored_bytes = layout_stored_bytes(c->layout);
-  if (object_begin(w, stored, err) != 0)
+  if (resume_prepare(c, err) != 0 || object_begin(w, stored, err) != 0)
     return -1;
   if (stored == 0)
-    return write_empty_part(w, err);
+    return w->stored ? 0 : write_empty_part(w, err);
+  if (!copy_is_direct(c) && copy_plan_parts(c, err) != 0)
+    return -1;
+  if (resume_begin(c, err) != 0)
+    return -1;
   if (copy_is_direct(c))
     return run_lanes(c, copy_direct_lane, err);
-  if (copy_plan_parts(c, err) != 0)
-    return -1;
   if (w->ordered || w->parts_max == 1)
     return copy_window_run(c, err);
   return run_lanes(c, copy_parts_lane, err);
@@ -167,7 +170,8 @@ static int move(struct copy *c, struct err *err)
   struct target *t = c->job->target;
   if (!t)
     return move_object(c, err);
-  if (target_begin(t, c->size_bytes, &c->out_map, err) != 0)
+  if (resume_prepare(c, err) != 0 || target_begin(t, c->size_bytes, &c->out_map, err) != 0 ||
+      resume_begin(c, err) != 0)
     return -1;
   return run_lanes(c, copy_target_lane, err);
 }
@@ -245,7 +249,7 @@ int copy_run(const struct copy_job *job, struct tally *tally, struct copy_result
     copy_release(&c);
   }
   ret->elapsed_ms = clock_ms() - start_ms;
-  if (failed)
+  if (failed && (!err || err->kind != ERR_MISMATCH))
     copy_result_release(ret);
   if (failed && tally_cancelled(tally))
     return err_set(err, ERR_CANCELLED, "stopped on request");

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "disk/checkpoint.h"
 #include "disk/object.h"
 #include "disk/reach.h"
 #include "disk/source.h"
@@ -30,14 +31,16 @@ extern const char *const copy_verify_names[]; // "Stored", "ReadBack", "None", N
 enum copy_phase { COPY_PREPARING, COPY_TRANSFERRING, COPY_VERIFYING, COPY_DONE };
 
 struct tally {
-  _Atomic int phase;                  // enum copy_phase
-  _Atomic uint64_t total_bytes;       // guest-visible size
-  _Atomic uint64_t data_bytes;        // of it, data to move
-  _Atomic uint64_t transferred_bytes; // data moved
-  _Atomic uint64_t verified_bytes;    // read back and compared
-  _Atomic uint64_t resent_bytes;      // moved more than once
-  _Atomic int64_t limit_bytes_per_s;  // 0 = none; may change while running
-  volatile bool cancel;               // set by copy_interrupt(); for command.h to look at
+  _Atomic int phase;                     // enum copy_phase
+  _Atomic uint64_t total_bytes;          // guest-visible size
+  _Atomic uint64_t data_bytes;           // of it, data to move
+  _Atomic uint64_t transferred_bytes;    // data moved
+  _Atomic uint64_t verified_bytes;       // read back and compared
+  _Atomic uint64_t resent_bytes;         // moved more than once, also by an earlier copy
+  _Atomic uint64_t resumed_bytes;        // of those moved: by an earlier copy
+  _Atomic uint64_t resumed_resent_bytes; // of those moved more than once: by earlier copies
+  _Atomic int64_t limit_bytes_per_s;     // 0 = none; may change while running
+  volatile bool cancel;                  // set by copy_interrupt(); for command.h to look at
 };
 
 // What a vmdk says about itself beside the disk. Importers may look at it.
@@ -89,8 +92,16 @@ struct copy_job {
   struct copy_options options;
   int (*before_commit)(void *arg, const struct copy_result *r, struct err *err);
   void *before_commit_arg;
+  // NULL, or where to write down what is finished, and what to go on from (still the caller's, and
+  // left for the next try when the copy fails). target_name: what the target is, in words. warn is
+  // told, on any thread, when it is not used and why.
+  struct checkpoint *checkpoint;
+  const char *target_name;
+  void (*warn)(void *arg, const char *text);
+  void *warn_arg;
 };
 
+// After ERR_MISMATCH *ret still has its chunk hashes, so that the place can be looked for.
 int copy_run(const struct copy_job *job, struct tally *tally, struct copy_result *ret,
              struct err *err);
 // Makes a running copy_run() return within 2 s with ERR_CANCELLED, whatever hangs. Any thread.

@@ -31,6 +31,7 @@ void lane_close(struct lane *l)
   if (l->source_lane)
     source_lane_close(l->copy->source, l->source_lane);
   free(l->chunk);
+  resume_lane_release(l);
   *l = (struct lane){0};
 }
 
@@ -116,7 +117,7 @@ int chunk_read(struct lane *l, uint64_t chunk, uint8_t *into, uint64_t *ret_nonz
   size_t length = left < COPY_CHUNK_BYTES ? (size_t)left : COPY_CHUNK_BYTES;
   *ret_data_bytes = extents_data_bytes(&c->map, start, length);
   uint64_t touched = 0;
-  if (crew_throttle(c->crew, *ret_data_bytes, err) != 0 ||
+  if (resume_note(l, chunk, err) != 0 || crew_throttle(c->crew, *ret_data_bytes, err) != 0 ||
       fill_chunk(l, start, length, into, &touched, err) != 0)
     return -1;
   *ret_nonzero = nonzero_blocks(into, touched);

@@ -11,6 +11,7 @@
 #include "disk/digest_internal.h"
 #include "disk/layout_internal.h"
 #include "disk/pack_internal.h"
+#include "disk/resume_internal.h"
 #include "disk/sha_internal.h"
 
 #define COPY_LANES_DEFAULT 4
@@ -42,6 +43,7 @@ struct copy {
   _Atomic uint32_t part_number;
   uint64_t part_target_bytes;
   bool parts_in_memory;
+  struct resume resume;
 };
 
 // What each lane has: handles and one chunk of memory.
@@ -50,6 +52,7 @@ struct lane {
   void *source_lane;
   void *out_lane; // of the target or the object
   uint8_t *chunk; // COPY_CHUNK_BYTES
+  struct lane_notes notes;
 };
 
 int lane_open(struct copy *c, struct lane *l, struct err *err);
@@ -79,9 +82,6 @@ int copy_parts_lane(void *copy, int index, struct err *err);
 int copy_window_run(struct copy *c, struct err *err);
 // Packed formats: begins the object and runs the whole crew.
 int copy_packed_run(struct copy *c, struct err *err);
-// Writes a run of bytes at a stored offset, as parts of the size that the writer takes.
-int lane_write_run(struct lane *l, const uint8_t *from, uint64_t length, uint64_t offset,
-                   struct err *err);
 
 // Whether the writer takes single runs of blocks as they come, and else: sizes of its parts.
 bool copy_is_direct(const struct copy *c);

@@ -23,9 +23,8 @@ bool copy_is_direct(const struct copy *c)
   return w->holes && !w->ordered && w->parts_max == 0 && w->part_min_bytes == 0;
 }
 
-static bool direct_take(struct copy *c, struct direct_item *ret)
+static bool direct_next(struct copy *c, struct direct_item *ret)
 {
-  LOCK_FOR_SCOPE(&c->lock);
   uint64_t at = c->sparse ? layout_skip_holes(c->layout, c->next) : c->next;
   if (at >= layout_stored_bytes(c->layout))
     return false;
@@ -35,8 +34,18 @@ static bool direct_take(struct copy *c, struct direct_item *ret)
   return true;
 }
 
-int lane_write_run(struct lane *l, const uint8_t *from, uint64_t length, uint64_t offset,
-                   struct err *err)
+static bool direct_take(struct copy *c, struct direct_item *ret)
+{
+  LOCK_FOR_SCOPE(&c->lock);
+  do {
+    if (!direct_next(c, ret))
+      return false;
+  } while (resume_skip(c, ret->sequence));
+  return true;
+}
+
+static int write_run(struct lane *l, const uint8_t *from, uint64_t length, uint64_t offset,
+                     struct err *err)
 {
   struct copy *c = l->copy;
   uint64_t most = c->job->object->part_max_bytes;
@@ -67,7 +76,7 @@ static int write_blocks(struct lane *l, const struct piece *p, uint64_t wanted, 
     while (n < BLOCKS_PER_CHUNK && wanted >> n & 1)
       n++;
     uint64_t end = (uint64_t)n * BLOCK_BYTES < p->length ? (uint64_t)n * BLOCK_BYTES : p->length;
-    if (lane_write_run(l, l->chunk + at, end - at, p->offset + at, err) != 0)
+    if (write_run(l, l->chunk + at, end - at, p->offset + at, err) != 0)
       return -1;
   }
   return 0;
@@ -76,7 +85,7 @@ static int write_blocks(struct lane *l, const struct piece *p, uint64_t wanted, 
 static int hash_item(struct lane *l, const struct direct_item *item, struct err *err)
 {
   struct sha_turn *sha = l->copy->sha;
-  if (!sha)
+  if (!sha || sha_turn_over(sha, item->sequence))
     return 0;
   if (sha_turn_wait(sha, item->sequence, err) != 0)
     return -1;
@@ -88,9 +97,10 @@ static int hash_item(struct lane *l, const struct direct_item *item, struct err 
 static int direct_metadata(struct lane *l, const struct direct_item *item, struct err *err)
 {
   layout_metadata(l->copy->layout, &item->piece, l->chunk);
-  if (hash_item(l, item, err) != 0)
+  if (hash_item(l, item, err) != 0 ||
+      write_run(l, l->chunk, item->piece.length, item->piece.offset, err) != 0)
     return -1;
-  return lane_write_run(l, l->chunk, item->piece.length, item->piece.offset, err);
+  return resume_unit_done(l, item->sequence, 0, true, err);
 }
 
 static int direct_data(struct lane *l, const struct direct_item *item, struct err *err)
@@ -100,11 +110,20 @@ static int direct_data(struct lane *l, const struct direct_item *item, struct er
   uint64_t nonzero, data_bytes;
   if (chunk_read(l, p->chunk, l->chunk, &nonzero, &data_bytes, err) != 0)
     return -1;
-  uint64_t wanted = chunk_pack(l->chunk, p, c->sparse ? nonzero : UINT64_MAX);
-  if (hash_item(l, item, err) != 0 || write_blocks(l, p, wanted, err) != 0)
+  bool zeros = !c->sparse || c->resume.dirty;
+  uint64_t wanted = chunk_pack(l->chunk, p, zeros ? UINT64_MAX : nonzero);
+  bool same = resume_same(l, item->sequence);
+  if (hash_item(l, item, err) != 0 ||
+      (!same && (resume_undo(l, item->sequence, err) != 0 || write_blocks(l, p, wanted, err) != 0)))
     return -1;
   copy_moved(c, data_bytes);
-  return 0;
+  return resume_unit_done(l, item->sequence, data_bytes, !same, err);
+}
+
+static int direct_do(struct lane *l, const struct direct_item *item, struct err *err)
+{
+  resume_unit_begin(l);
+  return item->piece.data ? direct_data(l, item, err) : direct_metadata(l, item, err);
 }
 
 int copy_direct_lane(void *copy, int index, struct err *err)
@@ -117,7 +136,9 @@ int copy_direct_lane(void *copy, int index, struct err *err)
   int failed = 0;
   struct direct_item item;
   while (!failed && !crew_stopped(c->crew) && direct_take(c, &item))
-    failed = item.piece.data ? direct_data(&l, &item, err) : direct_metadata(&l, &item, err);
+    failed = direct_do(&l, &item, err);
+  if (!failed)
+    failed = resume_lane_end(&l, err);
   lane_close(&l);
   return failed;
 }
@@ -167,15 +188,35 @@ uint64_t part_end(const struct copy *c, uint64_t offset)
   return p.offset + p.length;
 }
 
-static bool part_take(struct copy *c, struct part *ret)
+static bool part_next(struct copy *c, struct part *ret)
 {
-  LOCK_FOR_SCOPE(&c->lock);
   if (c->next >= layout_stored_bytes(c->layout))
     return false;
   uint64_t end = part_end(c, c->next);
   *ret = (struct part){c->next_sequence++, c->next, end - c->next};
   c->next = end;
   return true;
+}
+
+static bool part_take(struct copy *c, struct part *ret)
+{
+  LOCK_FOR_SCOPE(&c->lock);
+  do {
+    if (!part_next(c, ret))
+      return false;
+  } while (resume_skip(c, ret->sequence));
+  return true;
+}
+
+static bool part_is_hashed(const struct copy *c, const struct part *part)
+{
+  return c->sha && !sha_turn_over(c->sha, part->sequence);
+}
+
+static bool part_is_stored(const struct lane *l, const struct part *part, const uint8_t *bytes)
+{
+  return resume_same(l, part->sequence) ||
+         resume_part_is_stored(l->copy, part->sequence, bytes, part->length);
 }
 
 static int part_in_memory(struct lane *l, const struct part *part, uint8_t *room, struct err *err)
@@ -192,18 +233,21 @@ static int part_in_memory(struct lane *l, const struct part *part, uint8_t *room
   }
   if (crew_stopped(c->crew))
     return err_set(err, ERR_CANCELLED, "stopped");
-  if (c->sha) {
+  if (part_is_hashed(c, part)) {
     if (sha_turn_wait(c->sha, part->sequence, err) != 0)
       return -1;
     sha_turn_add(c->sha, part->offset, room, part->length);
     sha_turn_pass(c->sha);
   }
+  bool stored = part_is_stored(l, part, room);
   struct object_body body = object_body_bytes(room, (size_t)part->length);
   uint32_t number = (uint32_t)part->sequence;
-  if (object_write_part(c->job->object, l->out_lane, number, part->offset, &body, err) != 0)
+  if (!stored &&
+      (resume_undo(l, number, err) != 0 ||
+       object_write_part(c->job->object, l->out_lane, number, part->offset, &body, err) != 0))
     return -1;
   copy_moved(c, data_sum);
-  return 0;
+  return resume_unit_done(l, number, data_sum, !stored, err);
 }
 
 // A part that is too large to be held: pieces are read when the writer asks for them, and again
@@ -213,6 +257,7 @@ struct stream {
   const struct part *part;
   struct piece piece; // in lane->chunk; length 0 = none
   uint64_t loaded_to; // stored offset; what lies before has been read once
+  uint64_t data_bytes;
 };
 
 static int stream_load(struct stream *s, uint64_t at, struct err *err)
@@ -231,8 +276,9 @@ static int stream_load(struct stream *s, uint64_t at, struct err *err)
     return 0;
   }
   copy_moved(c, data_bytes);
+  s->data_bytes += data_bytes;
   s->loaded_to = p.offset + p.length;
-  if (!c->sha)
+  if (!part_is_hashed(c, s->part))
     return 0;
   if (sha_turn_wait(c->sha, s->part->sequence, err) != 0)
     return -1;
@@ -260,10 +306,23 @@ static int stream_read(void *arg, uint64_t offset, void *into, size_t length, st
   return 0;
 }
 
+static int stream_all(struct stream *s, struct err *err)
+{
+  uint64_t end = s->part->offset + s->part->length;
+  for (uint64_t at = s->part->offset; at < end; at = s->loaded_to)
+    if (stream_load(s, at, err) != 0)
+      return -1;
+  return 0;
+}
+
 static int part_streamed(struct lane *l, const struct part *part, struct err *err)
 {
   struct copy *c = l->copy;
   struct stream s = {.lane = l, .part = part, .loaded_to = part->offset};
+  if (resume_may_be_same(c, part->sequence) && stream_all(&s, err) != 0)
+    return -1;
+  if (resume_same(l, part->sequence))
+    return resume_unit_done(l, part->sequence, s.data_bytes, false, err);
   struct object_body body = {.length = part->length, .read = stream_read, .arg = &s};
   uint32_t number = (uint32_t)part->sequence;
   if (object_write_part(c->job->object, l->out_lane, number, part->offset, &body, err) != 0)
@@ -271,7 +330,13 @@ static int part_streamed(struct lane *l, const struct part *part, struct err *er
   if (s.loaded_to != part->offset + part->length)
     return err_set(err, ERR_INTERNAL, "%s did not read part %u in order to its end",
                    c->job->object->ops->name, number);
-  return 0;
+  return resume_unit_done(l, number, s.data_bytes, true, err);
+}
+
+static int part_do(struct lane *l, const struct part *part, uint8_t *room, struct err *err)
+{
+  resume_unit_begin(l);
+  return room ? part_in_memory(l, part, room, err) : part_streamed(l, part, err);
 }
 
 int copy_parts_lane(void *copy, int index, struct err *err)
@@ -288,7 +353,9 @@ int copy_parts_lane(void *copy, int index, struct err *err)
   int failed = 0;
   struct part part;
   while (!failed && !crew_stopped(c->crew) && part_take(c, &part))
-    failed = room ? part_in_memory(&l, &part, room, err) : part_streamed(&l, &part, err);
+    failed = part_do(&l, &part, room, err);
+  if (!failed)
+    failed = resume_lane_end(&l, err);
   lane_close(&l);
   return failed;
 }

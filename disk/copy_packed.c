@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lanes that lay down a packed object (pack_internal.h). Each takes the next chunk, or the next run
-// of zeros, reads and packs it, waits for its turn, and appends it: what is stored stands in the
-// order of the disk. Where runs of bytes may be written anywhere (files), the turn only hands out
-// the place. Else parts are filled, in one of a few rooms, and whoever fills one sends it while
-// others go on filling the next.
+// of zeros, reads and packs it, waits for its turn, and appends it to the part that is filled: what
+// is stored stands in the order of the disk. Parts are filled in one of a few rooms, and whoever
+// fills one sends it while others go on filling the next.
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +20,7 @@ struct room {
   uint8_t *bytes;
   size_t length;
   uint64_t offset;
+  uint64_t data_bytes; // of the disk
   uint32_t number;
   bool busy;
 };
@@ -36,7 +36,6 @@ struct item {
 struct packing {
   struct copy *copy;
   struct pack *pack;
-  bool direct;
   // The plan; guarded by copy->lock.
   uint64_t chunks, next_chunk, sequence;
   bool header_taken, trailer_taken;
@@ -164,17 +163,29 @@ static struct room *room_to_fill(struct packing *k, struct err *err)
   r->busy = true;
   r->length = 0;
   r->offset = k->tail;
+  r->data_bytes = 0;
   r->number = k->parts++;
+  resume_packed_part_begin(k->copy, r->number);
   k->filling = r;
   return r;
+}
+
+static int write_room(struct packing_lane *l, const struct room *r, struct err *err)
+{
+  struct copy *c = l->packing->copy;
+  struct object_body body = object_body_bytes(r->bytes, r->length);
+  bool there = resume_packed_part_is_there(c, r->number, r->bytes, r->length);
+  if (!there &&
+      object_write_part(c->job->object, l->lane.out_lane, r->number, r->offset, &body, err) != 0)
+    return -1;
+  return resume_packed_part_done(&l->lane, r->number, r->bytes, r->length, r->data_bytes, !there,
+                                 err);
 }
 
 static int send_room(struct packing_lane *l, struct room *r, struct err *err)
 {
   struct packing *k = l->packing;
-  struct object_body body = object_body_bytes(r->bytes, r->length);
-  if (object_write_part(k->copy->job->object, l->lane.out_lane, r->number, r->offset, &body, err) !=
-      0)
+  if (write_room(l, r, err) != 0)
     return -1;
   crew_moved(k->copy->crew);
   LOCK_FOR_SCOPE(&k->lock);
@@ -183,24 +194,24 @@ static int send_room(struct packing_lane *l, struct room *r, struct err *err)
   return 0;
 }
 
-// During the turn. ret_full: a room that is full now and is the caller's to send, or NULL.
-static int append(struct packing_lane *l, const uint8_t *bytes, size_t length,
+// During the turn. data_bytes: what of the disk is in these bytes. ret_full: a room that is full
+// now and is the caller's to send, or NULL.
+static int append(struct packing_lane *l, const uint8_t *bytes, size_t length, uint64_t data_bytes,
                   struct room **ret_full, struct err *err)
 {
   struct packing *k = l->packing;
   *ret_full = NULL;
   if (length == 0)
     return 0;
-  if (!k->direct) {
-    struct room *r = room_to_fill(k, err);
-    if (!r)
-      return -1;
-    memcpy(r->bytes + r->length, bytes, length);
-    r->length += length;
-    if (r->length >= k->part_bytes) {
-      *ret_full = r;
-      k->filling = NULL;
-    }
+  struct room *r = room_to_fill(k, err);
+  if (!r)
+    return -1;
+  memcpy(r->bytes + r->length, bytes, length);
+  r->length += length;
+  r->data_bytes += data_bytes;
+  if (r->length >= k->part_bytes) {
+    *ret_full = r;
+    k->filling = NULL;
   }
   if (k->copy->sha)
     sha_turn_add(k->copy->sha, k->tail, bytes, length);
@@ -222,6 +233,7 @@ static int pack_item(struct packing_lane *l, const struct item *item, uint64_t *
   const struct copy *c = l->packing->copy;
   struct pack *p = l->packing->pack;
   *ret_data_bytes = 0;
+  resume_unit_begin(&l->lane);
   l->packed.chunk = item->chunk;
   l->packed.count = item->count;
   l->packed.nonzero = 0;
@@ -249,14 +261,10 @@ static int lay_chunks(struct packing_lane *l, const struct item *item, struct er
   struct room *full;
   if (pack_item(l, item, &data_bytes, err) != 0 || wait_turn(k, item->sequence, err) != 0)
     return -1;
-  uint64_t offset = k->tail;
-  if (k->pack->ops->place(k->pack, &l->packed, offset, err) != 0 ||
-      append(l, l->packed.bytes + l->packed.start, l->packed.length, &full, err) != 0)
+  if (k->pack->ops->place(k->pack, &l->packed, k->tail, err) != 0 ||
+      append(l, l->packed.bytes + l->packed.start, l->packed.length, data_bytes, &full, err) != 0)
     return -1;
   pass_turn(k);
-  if (k->direct && lane_write_run(&l->lane, l->packed.bytes + l->packed.start, l->packed.length,
-                                  offset, err) != 0)
-    return -1;
   if (full && send_room(l, full, err) != 0)
     return -1;
   written(k);
@@ -267,13 +275,9 @@ static int lay_chunks(struct packing_lane *l, const struct item *item, struct er
 // Header and trailer are written within the turn.
 static int lay_bytes(struct packing_lane *l, size_t length, struct err *err)
 {
-  struct packing *k = l->packing;
-  uint64_t offset = k->tail;
   struct room *full;
-  if (append(l, l->packed.bytes, length, &full, err) != 0)
+  if (append(l, l->packed.bytes, length, 0, &full, err) != 0)
     return -1;
-  if (k->direct)
-    return lane_write_run(&l->lane, l->packed.bytes, length, offset, err);
   return full ? send_room(l, full, err) : 0;
 }
 
@@ -332,6 +336,8 @@ static int run_lane(void *packing, int index, struct err *err)
   struct item item;
   while (!failed && !stopped(k) && take(k, &item))
     failed = lay[item.kind](&l, &item, err);
+  if (!failed)
+    failed = resume_lane_end(&l.lane, err);
   if (l.pack_lane)
     k->pack->ops->lane_close(k->pack, l.pack_lane);
   lane_close(&l.lane);
@@ -389,8 +395,9 @@ static int plan_parts(struct packing *k, struct err *err)
 static int run(struct packing *k, struct err *err)
 {
   struct copy *c = k->copy;
-  k->direct = copy_is_direct(c);
-  if (!k->direct && plan_parts(k, err) != 0)
+  if (plan_parts(k, err) != 0 ||
+      resume_expect_parts(c, c->pack->bound_bytes / k->part_bytes + 2, err) != 0 ||
+      resume_begin(c, err) != 0)
     return -1;
   c->crew->lane = run_lane;
   c->crew->interrupt = interrupt;
@@ -405,13 +412,12 @@ int copy_packed_run(struct copy *c, struct err *err)
   k.chunks = (c->size_bytes + COPY_CHUNK_BYTES - 1) / COPY_CHUNK_BYTES;
   pthread_mutex_init(&k.lock, NULL);
   cond_init_monotonic(&k.changed);
-  int failed = object_begin(c->job->object, c->pack->bound_bytes, err);
-  if (!failed)
-    failed = run(&k, err);
+  int failed = resume_prepare(c, err) != 0 ||
+               object_begin(c->job->object, c->pack->bound_bytes, err) != 0 || run(&k, err) != 0;
   c->stored_bytes = k.tail;
   for (int i = 0; i < ROOMS_MAX; i++)
     free(k.rooms[i].bytes);
   pthread_cond_destroy(&k.changed);
   pthread_mutex_destroy(&k.lock);
-  return failed;
+  return failed ? -1 : 0;
 }

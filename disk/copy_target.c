@@ -8,6 +8,7 @@
 
 struct item {
   bool hole;
+  uint64_t sequence;
   uint64_t offset, length; // hole
   uint64_t chunk;          // data
 };
@@ -18,9 +19,8 @@ static uint64_t smaller(uint64_t a, uint64_t b)
 }
 
 // Everything before the next chunk with data is a hole, also what the target has beyond the disk.
-static bool take(struct copy *c, struct item *ret)
+static bool take_next(struct copy *c, struct item *ret)
 {
-  LOCK_FOR_SCOPE(&c->lock);
   const struct target *t = c->job->target;
   uint64_t next = c->next;
   uint64_t chunk = 0;
@@ -35,6 +35,17 @@ static bool take(struct copy *c, struct item *ret)
   *ret = (struct item){.chunk = chunk};
   c->next = next;
   return data;
+}
+
+static bool take(struct copy *c, struct item *ret)
+{
+  LOCK_FOR_SCOPE(&c->lock);
+  do {
+    if (!take_next(c, ret))
+      return false;
+    ret->sequence = c->next_sequence++;
+  } while (resume_skip(c, ret->sequence));
+  return true;
 }
 
 // Runs of equal bits: written, or zeroed where the target may hold something else.
@@ -67,17 +78,22 @@ static int write_chunk(struct lane *l, uint64_t chunk, uint64_t blocks, struct e
 static int do_item(struct lane *l, const struct item *item, struct err *err)
 {
   struct copy *c = l->copy;
+  resume_unit_begin(l);
   if (item->hole) {
-    int failed = target_zero(c->job->target, l->out_lane, item->length, item->offset, err);
+    if (target_zero(c->job->target, l->out_lane, item->length, item->offset, err) != 0)
+      return -1;
     crew_moved(c->crew);
-    return failed;
+    return resume_unit_done(l, item->sequence, 0, true, err);
   }
   uint64_t nonzero, data_bytes;
-  if (chunk_read(l, item->chunk, l->chunk, &nonzero, &data_bytes, err) != 0 ||
-      write_chunk(l, item->chunk, c->sparse ? nonzero : UINT64_MAX, err) != 0)
+  if (chunk_read(l, item->chunk, l->chunk, &nonzero, &data_bytes, err) != 0)
+    return -1;
+  bool same = resume_same(l, item->sequence);
+  if (!same && (resume_undo(l, item->sequence, err) != 0 ||
+                write_chunk(l, item->chunk, c->sparse ? nonzero : UINT64_MAX, err) != 0))
     return -1;
   copy_moved(c, data_bytes);
-  return 0;
+  return resume_unit_done(l, item->sequence, data_bytes, !same, err);
 }
 
 int copy_target_lane(void *copy, int index, struct err *err)
@@ -91,6 +107,8 @@ int copy_target_lane(void *copy, int index, struct err *err)
   struct item item;
   while (!failed && !crew_stopped(c->crew) && take(c, &item))
     failed = do_item(&l, &item, err);
+  if (!failed)
+    failed = resume_lane_end(&l, err);
   lane_close(&l);
   return failed;
 }

@@ -78,13 +78,19 @@ static uint64_t chunk_length(const struct digest *d, uint64_t chunk)
   return left < COPY_CHUNK_BYTES ? left : COPY_CHUNK_BYTES;
 }
 
-bool digest_leaf(struct digest *d, uint64_t chunk, const void *data, size_t length)
+void digest_leaf_of(const struct digest *d, uint64_t chunk, const void *data, size_t length,
+                    uint8_t ret[DIGEST_BYTES])
 {
   static const char padding[512];
-  uint8_t fresh[DIGEST_BYTES];
   EVP_MD_CTX *ctx = context();
-  hash(ctx, 0, data, length, padding, (size_t)chunk_length(d, chunk) - length, fresh);
+  hash(ctx, 0, data, length, padding, (size_t)chunk_length(d, chunk) - length, ret);
   EVP_MD_CTX_free(ctx);
+}
+
+bool digest_leaf(struct digest *d, uint64_t chunk, const void *data, size_t length)
+{
+  uint8_t fresh[DIGEST_BYTES];
+  digest_leaf_of(d, chunk, data, length, fresh);
   uint8_t *leaf = d->leaves + chunk * DIGEST_BYTES;
   bool same = memcmp(leaf, unset, DIGEST_BYTES) == 0 || memcmp(leaf, fresh, DIGEST_BYTES) == 0;
   memcpy(leaf, fresh, DIGEST_BYTES);

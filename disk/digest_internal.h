@@ -28,6 +28,9 @@ void digest_release(struct digest *d);
 // data: `length` bytes of the chunk (what is missing up to the rounded size counts as zeros). False
 // when the chunk had another hash before: its content changed between two reads.
 bool digest_leaf(struct digest *d, uint64_t chunk, const void *data, size_t length);
+// The hash alone, of a disk with that size; leaves are not touched.
+void digest_leaf_of(const struct digest *d, uint64_t chunk, const void *data, size_t length,
+                    uint8_t ret[DIGEST_BYTES]);
 // "merkle-sha256-4m:SIZE:HEX".
 int digest_text(const struct digest *d, char ret[DIGEST_TEXT_BYTES], struct err *err);
 // The SIZE of such a text. False when it is malformed.

@@ -19,6 +19,7 @@
 #include "disk/image_lock_internal.h"
 
 #define ZEROS_BYTES (1u << 20)
+#define STATE_BYTES 64
 
 struct file_target {
   struct target target;
@@ -26,6 +27,8 @@ struct file_target {
   int fd;
   struct fd_direct direct;
   bool device;
+  char earlier[STATE_BYTES]; // to go on with
+  char state[STATE_BYTES];
 };
 
 // A file is emptied at once, which costs little however full it was. A device may be slow to zero:
@@ -37,17 +40,44 @@ static bool make_empty(const struct file_target *t)
          fallocate(t->fd, mode, 0, (off_t)t->target.size_bytes) == 0;
 }
 
+// Which file it is, and whether it was made to read as zeros before it was written.
+static void state_of(const struct file_target *t, bool zeroed, char ret[STATE_BYTES])
+{
+  struct stat st = {0};
+  fstat(t->fd, &st);
+  snprintf(ret, STATE_BYTES, "%s:%llx:%llu:%llu:%d", t->device ? "device" : "file",
+           (unsigned long long)(t->device ? st.st_rdev : st.st_dev),
+           (unsigned long long)(t->device ? 0 : st.st_ino),
+           (unsigned long long)t->target.size_bytes, zeroed);
+}
+
+// True: what an earlier process wrote is there.
+static bool find_earlier(struct file_target *t)
+{
+  for (int zeroed = 0; zeroed <= 1; zeroed++) {
+    state_of(t, zeroed, t->state);
+    if (!str_eq(t->state, t->earlier))
+      continue;
+    t->target.zeroed = zeroed;
+    return t->target.resumed = true;
+  }
+  return false;
+}
+
 static int file_begin(struct target *target, uint64_t size_bytes, const struct extents *e,
                       struct err *err)
 {
   (void)e;
   struct file_target *t = (struct file_target *)target;
+  if (t->earlier[0] && find_earlier(t))
+    return 0;
   if (!t->device && target->size_bytes < size_bytes) {
     if (ftruncate(t->fd, (off_t)size_bytes) != 0)
       return err_errno(err, errno, "set the length of %s", t->path);
     target->size_bytes = size_bytes;
   }
   target->zeroed = make_empty(t);
+  state_of(t, target->zeroed, t->state);
   return 0;
 }
 
@@ -85,6 +115,24 @@ static int file_zero(struct target *target, void *lane, uint64_t length, uint64_
   if (t->device && ioctl(t->fd, BLKZEROOUT, range) == 0)
     return 0;
   return write_zeros(t, length, offset, err);
+}
+
+static void file_resume(struct target *target, const char *state)
+{
+  struct file_target *t = (struct file_target *)target;
+  snprintf(t->earlier, sizeof(t->earlier), "%s", state);
+}
+
+static const char *file_state(struct target *target)
+{
+  return ((const struct file_target *)target)->state;
+}
+
+static int file_flush(struct target *target, void *lane, struct err *err)
+{
+  (void)lane;
+  const struct file_target *t = (const struct file_target *)target;
+  return fdatasync(t->fd) == 0 ? 0 : err_errno(err, errno, "fdatasync %s", t->path);
 }
 
 static int file_finish(struct target *target, struct err *err)
@@ -144,6 +192,9 @@ static const struct target_ops file_ops = {.name = "file",
                                            .zero = file_zero,
                                            .finish = file_finish,
                                            .reopen = file_reopen,
+                                           .resume = file_resume,
+                                           .state = file_state,
+                                           .flush = file_flush,
                                            .free = file_free};
 
 static int file_setup(struct file_target *t, struct err *err)
@@ -170,7 +221,7 @@ int target_open_file(const char *path, struct target **ret, struct err *err)
   struct file_target *t = calloc(1, sizeof(*t));
   if (!t)
     return err_set(err, ERR_NO_MEMORY, "no memory");
-  t->target.ops = &file_ops;
+  t->target = (struct target){.ops = &file_ops, .outlives_us = true};
   t->fd = -1;
   atomic_init(&t->direct.fd, -1);
   t->path = str_dup(path);

@@ -4,6 +4,7 @@
 // chain. What has no plain place (compressed clusters, vhdx) is read through a qemu-nbd. The map is
 // made by the first call of extents(), so that an interrupt can end it.
 #include <inttypes.h>
+#include <openssl/evp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/str.h"
@@ -316,6 +318,23 @@ static const struct source_ops image_ops = {.name = "image",
                                             .interrupt = image_interrupt,
                                             .free = image_free};
 
+// All files of the chain together: a change below the top one changes the disk as well.
+static void identify(struct image_source *s)
+{
+  struct buf all CLEANUP(buf_release) = BUF_INIT(0);
+  unsigned char md[EVP_MAX_MD_SIZE] = {0};
+  struct buf hex CLEANUP(buf_release) = BUF_INIT(0);
+  s->source.tells_changes = true;
+  for (size_t i = 0; i < s->chain.count; i++) {
+    buf_printf(&all, "%s\n", s->chain.readers[i]->identity);
+    s->source.tells_changes = s->source.tells_changes && s->chain.readers[i]->tells_changes;
+  }
+  EVP_Digest(buf_str(&all), all.length, md, NULL, EVP_sha256(), NULL);
+  buf_add_hex(&hex, md, 16);
+  snprintf(s->source.identity, sizeof(s->source.identity), "%.110s %s",
+           s->chain.readers[0]->identity, buf_str(&hex));
+}
+
 int source_open_chain(struct chain *c, struct source **ret, struct err *err)
 {
   struct image_source *s = calloc(1, sizeof(*s));
@@ -327,7 +346,7 @@ int source_open_chain(struct chain *c, struct source **ret, struct err *err)
   *c = (struct chain){0};
   s->source = (struct source){
       .ops = &image_ops, .size_bytes = s->chain.size_bytes & ~511ull, .exact_map = true};
-  snprintf(s->source.identity, sizeof(s->source.identity), "%s", s->chain.readers[0]->identity);
+  identify(s);
   for (size_t i = 0; i < s->chain.count; i++)
     if (make_graph(s, i, err) != 0) {
       image_free(&s->source);

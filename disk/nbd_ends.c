@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "base/str.h"
 #include "disk/nbd_internal.h"
 
 // Every server takes requests of this size; larger ones are cut (the protocol lets servers refuse
@@ -16,6 +17,7 @@
 #define ZERO_BYTES    (1ull << 30)
 // A fresh raw file has a block of zeros at its start that QEMU wrote: still as good as empty.
 #define NEARLY_EMPTY_BYTES (1u << 20)
+#define STATE_BYTES        64
 
 static int pread_all(struct nbd_hub *h, struct nbd_handle *nbd, void *into, size_t length,
                      uint64_t offset, struct err *err)
@@ -194,6 +196,8 @@ struct nbd_target {
   struct nbd_hub *hub;
   struct nbd_lane *first; // for flush; and for all lanes where the server's cache is per connection
   bool multi_conn, can_zero, can_flush;
+  char earlier[STATE_BYTES]; // to go on with
+  char state[STATE_BYTES];
 };
 
 static int target_flags(struct nbd_target *t, struct err *err)
@@ -292,13 +296,27 @@ static int zero_data(struct nbd_target *t, const struct extents *map, struct err
   return 0;
 }
 
-static int target_began(struct target *target, uint64_t size_bytes, const struct extents *e,
-                        struct err *err)
+static void state_of(const struct nbd_target *t, bool zeroed, char ret[STATE_BYTES])
 {
-  (void)e, (void)size_bytes;
+  snprintf(ret, STATE_BYTES, "nbd:%" PRIu64 ":%d", t->target.size_bytes, zeroed);
+}
+
+// A server says little of what it serves; the engine looks at samples of it.
+static bool find_earlier(struct nbd_target *t)
+{
+  for (int zeroed = 0; zeroed <= 1; zeroed++) {
+    state_of(t, zeroed, t->state);
+    if (!str_eq(t->state, t->earlier))
+      continue;
+    t->target.zeroed = zeroed;
+    return t->target.resumed = true;
+  }
+  return false;
+}
+
+static int empty_target(struct target *target, struct err *err)
+{
   struct nbd_target *t = (struct nbd_target *)target;
-  if (nbd_hub_connect(t->hub, false, &t->first, err) != 0 || target_flags(t, err) != 0)
-    return -1;
   struct extents map = {0};
   bool exact;
   if (nbd_hub_extents(t->hub, target->size_bytes, &map, &exact, err) != 0) {
@@ -312,6 +330,45 @@ static int target_began(struct target *target, uint64_t size_bytes, const struct
   }
   extents_release(&map);
   return failed;
+}
+
+static int target_began(struct target *target, uint64_t size_bytes, const struct extents *e,
+                        struct err *err)
+{
+  (void)e, (void)size_bytes;
+  struct nbd_target *t = (struct nbd_target *)target;
+  if (nbd_hub_connect(t->hub, false, &t->first, err) != 0 || target_flags(t, err) != 0)
+    return -1;
+  if (t->earlier[0] && find_earlier(t))
+    return 0;
+  if (empty_target(target, err) != 0)
+    return -1;
+  state_of(t, target->zeroed, t->state);
+  return 0;
+}
+
+static void target_resumes(struct target *target, const char *state)
+{
+  struct nbd_target *t = (struct nbd_target *)target;
+  snprintf(t->earlier, sizeof(t->earlier), "%s", state);
+}
+
+// Without a flush nobody knows what the server still holds in memory.
+static const char *target_stated(struct target *target)
+{
+  const struct nbd_target *t = (const struct nbd_target *)target;
+  return t->can_flush ? t->state : NULL;
+}
+
+// A flush covers what was written over the same connection, and over all others only where the
+// server says so (NBD protocol, NBD_FLAG_CAN_MULTI_CONN); where it does not, there is only one.
+static int target_flushed(struct target *target, void *lane, struct err *err)
+{
+  struct nbd_target *t = (struct nbd_target *)target;
+  const struct nbd_lane *l = lane ? lane : t->first;
+  if (t->can_flush && nbd_flush(l->nbd, 0) != 0)
+    return nbd_hub_error(t->hub, "flush", err);
+  return 0;
 }
 
 static int target_finished(struct target *target, struct err *err)
@@ -369,6 +426,9 @@ static const struct target_ops target_ops = {.name = "nbd",
                                              .zero = target_zeroed,
                                              .finish = target_finished,
                                              .reopen = target_reopened,
+                                             .resume = target_resumes,
+                                             .state = target_stated,
+                                             .flush = target_flushed,
                                              .interrupt = target_interrupted,
                                              .free = target_gone};
 

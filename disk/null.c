@@ -24,7 +24,8 @@ int source_open_null(struct source **ret, struct err *err)
   struct source *s = calloc(1, sizeof(*s));
   if (!s)
     return err_set(err, ERR_NO_MEMORY, "no memory");
-  *s = (struct source){.ops = &null_source, .identity = "null", .exact_map = true};
+  *s = (struct source){
+      .ops = &null_source, .identity = "null", .exact_map = true, .tells_changes = true};
   *ret = s;
   return 0;
 }

@@ -121,19 +121,21 @@ int object_write_part(struct object_writer *w, void *lane, uint32_t number, uint
 {
   if (check_part(w, number, offset, body->length, err) != 0)
     return -1;
+  if (w->stored)
+    return err_set(err, ERR_CONFLICT,
+                   "the object was completed by an earlier copy, but the checkpoint lacks part %u",
+                   number);
   return w->ops->write_part(w, lane, number, offset, body, err);
 }
 
 int object_settle(struct object_writer *w, uint64_t size_bytes, struct err *err)
 {
-  if (!w->ops->settle)
+  if (!w->any_length)
     return err_set(err, ERR_UNSUPPORTED, "%s: the length of an object must be known before",
                    w->ops->name);
   if (!w->begun || w->committed || size_bytes > w->size_bytes)
     return err_set(err, ERR_INTERNAL, "%s: a length of %" PRIu64 " bytes comes at the wrong time",
                    w->ops->name, size_bytes);
-  if (w->ops->settle(w, size_bytes, err) != 0)
-    return -1;
   w->size_bytes = size_bytes;
   return 0;
 }
@@ -155,6 +157,22 @@ int object_abort(struct object_writer *w, struct err *err)
   if (w->committed)
     return err_set(err, ERR_INTERNAL, "%s: abort after commit", w->ops->name);
   return w->ops->abort(w, err);
+}
+
+void object_resume(struct object_writer *w, const char *state)
+{
+  if (w->ops->resume && !w->begun)
+    w->ops->resume(w, state);
+}
+
+const char *object_state(struct object_writer *w)
+{
+  return w->begun && w->ops->state ? w->ops->state(w) : NULL;
+}
+
+int object_flush(struct object_writer *w, void *lane, struct err *err)
+{
+  return w->ops->flush ? w->ops->flush(w, lane, err) : 0;
 }
 
 void object_writer_interrupt(struct object_writer *w)

@@ -29,6 +29,7 @@ struct object_reader {
   const struct object_reader_ops *ops;
   uint64_t size_bytes;
   char identity[160];     // as struct source: etag, or mtime and size
+  bool tells_changes;     // as struct source
   const char *local_path; // when the bytes are a local file; else NULL
 };
 
@@ -55,40 +56,56 @@ struct object_body object_body_bytes(const void *bytes, size_t length);
 int object_body_read(const struct object_body *b, uint64_t offset, void *into, size_t length,
                      struct err *err);
 
+#define OBJECT_TAG_BYTES 128
+
 struct object_part { // one that the far side already has (resume), or that we have sent
   uint32_t number;   // from 0
   uint64_t offset, length;
-  char tag[128]; // S3: the ETag; elsewhere empty
+  char tag[OBJECT_TAG_BYTES]; // S3: the ETag; elsewhere empty
 };
 
 struct object_writer;
 
 struct object_writer_ops {
   const char *name;
-  // size_bytes: length of the object; where settle() follows, the most that it can come to.
+  // size_bytes: length of the object; where object_settle() follows, the most that it can come to,
+  // and commit finds what it came to in w->size_bytes.
   int (*begin)(struct object_writer *w, uint64_t size_bytes, struct err *err);
   int (*lane_open)(struct object_writer *w, void **ret_lane, struct err *err);
   void (*lane_close)(struct object_writer *w, void *lane);
   // An object of 0 bytes gets one part of 0 bytes. No other part is empty.
   int (*write_part)(struct object_writer *w, void *lane, uint32_t number, uint64_t offset,
                     const struct object_body *body, struct err *err);
-  // The object is shorter than begin() was told: this long. NULL: the length must be known before.
-  int (*settle)(struct object_writer *w, uint64_t size_bytes, struct err *err);
   // Durable and visible when it returns 0. Repeating it after a lost answer must succeed.
   int (*commit)(struct object_writer *w, struct err *err);
   // Leaves nothing behind. Must work after interrupt, too.
   int (*abort)(struct object_writer *w, struct err *err);
   void (*interrupt)(struct object_writer *w);
   void (*free)(struct object_writer *w); // neither commits nor aborts what is resumable
+  // Going on with what an earlier process left. All NULL: it cannot be done, else only part_tag
+  // may be. resume comes before begin, with what state() said there; begin then sets `resumed`, or
+  // starts over when that is gone. abort after resume takes the old one away.
+  void (*resume)(struct object_writer *w, const char *state);
+  const char *(*state)(struct object_writer *w); // after begin; NULL: not this object
+  // What this lane wrote is safe where it was written to when it returns 0.
+  int (*flush)(struct object_writer *w, void *lane, struct err *err);
+  // Of a part that the far side has: its tag (S3: the ETag) and length. False: it does not have it.
+  // Where there is no such op, parts stay as they were written.
+  bool (*part_tag)(struct object_writer *w, uint32_t number, char ret_tag[OBJECT_TAG_BYTES],
+                   uint64_t *ret_length);
 };
 
 struct object_writer {
   const struct object_writer_ops *ops;
   bool ordered;            // parts must come in order, one at a time (HTTP PUT: one part = all)
+  bool any_length;         // the length may be told at the end (object_settle)
   bool holes;              // bytes never written read as zeros (files): holes need no part
   uint64_t part_min_bytes; // all but the last part; 0 = any
   uint64_t part_max_bytes; // 0 = any
   uint32_t parts_max;      // 0 = any; 1 = the whole object is one part
+  bool outlives_us;        // what is written stays without a flush when only this process dies
+  bool resumed;            // after begin
+  bool stored;             // resumed, and even committed already: only commit is left
   // Kept by the wrappers, for ops to read only.
   bool begun, committed;
   uint64_t size_bytes;  // after begin, and again after settle
@@ -105,6 +122,9 @@ int object_write_part(struct object_writer *w, void *lane, uint32_t number, uint
 int object_settle(struct object_writer *w, uint64_t size_bytes, struct err *err);
 int object_commit(struct object_writer *w, struct err *err);
 int object_abort(struct object_writer *w, struct err *err);
+void object_resume(struct object_writer *w, const char *state); // where it can: else nothing
+const char *object_state(struct object_writer *w); // NULL: this object cannot be gone on with
+int object_flush(struct object_writer *w, void *lane, struct err *err);
 void object_writer_interrupt(struct object_writer *w);
 void object_writer_free(struct object_writer *w);
 // A local file: written beside its final name (object_part_path), renamed by commit. Without

@@ -24,6 +24,7 @@
 
 #define PART_SUFFIX     ".part"
 #define COPY_STEP_BYTES (1u << 20)
+#define STATE_BYTES     128
 
 // ---- descriptors ----------------------------------------------------------------------------
 
@@ -153,6 +154,8 @@ static int reader_setup(struct file_reader *f, struct err *err)
   if (fd_disk_size(f->fd, f->path, &f->reader.size_bytes, f->reader.identity, err) != 0)
     return -1;
   f->reader.local_path = f->path;
+  struct stat st; // writing to a device leaves the time of its node alone
+  f->reader.tells_changes = fstat(f->fd, &st) == 0 && S_ISREG(st.st_mode);
   return image_lock(f->fd, f->path, false, err);
 }
 
@@ -223,6 +226,8 @@ struct file_writer {
   int folder_fd; // locked, shared: who tidies up empty folders leaves it alone
   int fd;        // -1 before begin
   struct fd_direct direct;
+  char earlier[STATE_BYTES]; // state of the file to go on with, "" = none
+  char state[STATE_BYTES];
 };
 
 // What a dead process of the same owner left is removed; a live one holds the lock.
@@ -252,15 +257,65 @@ static int create_part(struct file_writer *f, struct err *err)
   return 0;
 }
 
+// Which file it is. Inode numbers are used again: the time when it was made tells another file of
+// the same name from this one; where the file system does not keep that, the time of the last
+// access, for nobody reads it.
+static bool state_of(int fd, char ret[STATE_BYTES])
+{
+  struct statx st;
+  if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &st) != 0 ||
+      !S_ISREG(st.stx_mode))
+    return false;
+  const struct statx_timestamp *made = st.stx_mask & STATX_BTIME ? &st.stx_btime : &st.stx_atime;
+  snprintf(ret, STATE_BYTES, "file:%x:%x:%llu:%lld.%09u:%llu", st.stx_dev_major, st.stx_dev_minor,
+           (unsigned long long)st.stx_ino, (long long)made->tv_sec, made->tv_nsec,
+           (unsigned long long)st.stx_size);
+  return true;
+}
+
+static int open_earlier(const struct file_writer *f, const char *path)
+{
+  char state[STATE_BYTES];
+  cleanup_close int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  return fd >= 0 && state_of(fd, state) && str_eq(state, f->earlier) ? TAKE_FD(fd) : -1;
+}
+
+// 1: what an earlier process left is open, 0: it is not there, -1: error.
+static int find_earlier(struct file_writer *f, uint64_t size_bytes, struct err *err)
+{
+  char size[32];
+  snprintf(size, sizeof(size), ":%llu", (unsigned long long)size_bytes);
+  const char *end = strrchr(f->earlier, ':');
+  if (!end || !str_eq(end, size))
+    return 0;
+  f->fd = open_earlier(f, f->part_path);
+  if (f->fd >= 0 && flock(f->fd, LOCK_EX | LOCK_NB) != 0)
+    return err_set(err, ERR_BUSY, "another process is writing %s", f->part_path);
+  if (f->fd < 0)
+    f->writer.stored = (f->fd = open_earlier(f, f->path)) >= 0;
+  f->writer.resumed = f->fd >= 0;
+  return f->writer.resumed;
+}
+
 static int writer_begin(struct object_writer *w, uint64_t size_bytes, struct err *err)
 {
   struct file_writer *f = (struct file_writer *)w;
+  int found = f->earlier[0] ? find_earlier(f, size_bytes, err) : 0;
+  if (found < 0)
+    return -1;
+  if (found) {
+    fd_direct_open(&f->direct, w->stored ? f->path : f->part_path);
+    snprintf(f->state, sizeof(f->state), "%s", f->earlier);
+    return 0;
+  }
   if (!f->overwrite && access(f->path, F_OK) == 0)
     return err_set(err, ERR_EXISTS, "%s exists already", f->path);
   if (remove_stale(f->part_path, err) != 0 || create_part(f, err) != 0)
     return -1;
   if (ftruncate(f->fd, (off_t)size_bytes) != 0)
     return err_errno(err, errno, "set the length of %s", f->part_path);
+  if (!state_of(f->fd, f->state))
+    f->state[0] = '\0';
   fd_direct_open(&f->direct, f->part_path);
   return 0;
 }
@@ -293,14 +348,6 @@ static int writer_write_part(struct object_writer *w, void *lane, uint32_t numbe
   return copy_body(f, offset, body, err);
 }
 
-static int writer_settle(struct object_writer *w, uint64_t size_bytes, struct err *err)
-{
-  const struct file_writer *f = (const struct file_writer *)w;
-  if (ftruncate(f->fd, (off_t)size_bytes) != 0)
-    return err_errno(err, errno, "set the length of %s", f->part_path);
-  return 0;
-}
-
 // rename, but an existing name is an error. File systems without RENAME_NOREPLACE: link refuses
 // too.
 static int rename_new(const char *from, const char *to)
@@ -328,9 +375,32 @@ int fd_sync_folder_of(const char *path, struct err *err)
   return 0;
 }
 
+static void writer_resume(struct object_writer *w, const char *state)
+{
+  struct file_writer *f = (struct file_writer *)w;
+  snprintf(f->earlier, sizeof(f->earlier), "%s", state);
+}
+
+static const char *writer_state(struct object_writer *w)
+{
+  const struct file_writer *f = (const struct file_writer *)w;
+  return f->state[0] ? f->state : NULL;
+}
+
+static int writer_flush(struct object_writer *w, void *lane, struct err *err)
+{
+  (void)lane;
+  const struct file_writer *f = (const struct file_writer *)w;
+  return fdatasync(f->fd) == 0 ? 0 : err_errno(err, errno, "fdatasync %s", f->part_path);
+}
+
 static int writer_commit(struct object_writer *w, struct err *err)
 {
   struct file_writer *f = (struct file_writer *)w;
+  if (w->stored)
+    return fd_sync_folder_of(f->path, err);
+  if (ftruncate(f->fd, (off_t)w->size_bytes) != 0)
+    return err_errno(err, errno, "set the length of %s", f->part_path);
   if (fsync(f->fd) != 0)
     return err_errno(err, errno, "fsync %s", f->part_path);
   int failed = f->overwrite ? rename(f->part_path, f->path) : rename_new(f->part_path, f->path);
@@ -344,8 +414,9 @@ static int writer_commit(struct object_writer *w, struct err *err)
 static int writer_abort(struct object_writer *w, struct err *err)
 {
   struct file_writer *f = (struct file_writer *)w;
+  f->earlier[0] = '\0';
   if (f->fd < 0)
-    return 0;
+    return 0; // begin replaces what is there
   if (unlink(f->part_path) != 0 && errno != ENOENT)
     return err_errno(err, errno, "remove %s", f->part_path);
   return 0;
@@ -367,9 +438,11 @@ static void writer_free(struct object_writer *w)
 static const struct object_writer_ops writer_ops = {.name = "file",
                                                     .begin = writer_begin,
                                                     .write_part = writer_write_part,
-                                                    .settle = writer_settle,
                                                     .commit = writer_commit,
                                                     .abort = writer_abort,
+                                                    .resume = writer_resume,
+                                                    .state = writer_state,
+                                                    .flush = writer_flush,
                                                     .free = writer_free};
 
 // Whoever removes empty folders takes the lock alone; where a file system knows no locks it is as
@@ -396,7 +469,8 @@ int object_writer_file(const char *path, const char *owner, bool overwrite,
   struct file_writer *f = calloc(1, sizeof(*f));
   if (!f)
     return err_set(err, ERR_NO_MEMORY, "no memory");
-  f->writer = (struct object_writer){.ops = &writer_ops, .holes = true};
+  f->writer = (struct object_writer){
+      .ops = &writer_ops, .any_length = true, .holes = true, .outlives_us = true};
   f->fd = f->folder_fd = -1;
   atomic_init(&f->direct.fd, -1);
   f->overwrite = overwrite;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "disk/open.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/str.h"
@@ -135,6 +136,11 @@ static int remote_readers(struct ssh_tunnel *t, struct files *f, struct err *err
     if (hub_of_tunnel(t, i, &hub, err) != 0 ||
         object_reader_nbd(hub, f->paths[i], &f->readers[i], err) != 0)
       return -1;
+    if (!ssh_tunnel_identity(t, i))
+      continue;
+    struct object_reader *r = f->readers[i];
+    snprintf(r->identity, sizeof(r->identity), "%s", ssh_tunnel_identity(t, i));
+    r->tells_changes = true;
   }
   return 0;
 }
@@ -156,7 +162,13 @@ static int open_tunnel(struct ssh_tunnel *t, struct files *f, struct source **re
   struct nbd_hub *hub;
   if (failed || hub_of_tunnel(t, 0, &hub, err) != 0)
     return -1;
-  return source_open_nbd(hub, ret, err);
+  if (source_open_nbd(hub, ret, err) != 0)
+    return -1;
+  struct source *s = *ret;
+  s->tells_changes = ssh_tunnel_identity(t, 0) != NULL;
+  if (s->tells_changes)
+    snprintf(s->identity, sizeof(s->identity), "%s", ssh_tunnel_identity(t, 0));
+  return 0;
 }
 
 static int open_ssh(const struct reach *reach, struct source **ret, struct err *err)

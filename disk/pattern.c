@@ -104,7 +104,8 @@ int source_open_pattern(uint64_t size_bytes, uint64_t seed, int data_percent, st
   struct pattern *p = calloc(1, sizeof(*p));
   if (!p)
     return err_set(err, ERR_NO_MEMORY, "no memory");
-  p->source = (struct source){.ops = &pattern_ops, .size_bytes = size_bytes, .exact_map = true};
+  p->source = (struct source){
+      .ops = &pattern_ops, .size_bytes = size_bytes, .exact_map = true, .tells_changes = true};
   snprintf(p->source.identity, sizeof(p->source.identity), "pattern:%" PRIu64 ":%" PRIu64 ":%d",
            size_bytes, seed, data_percent);
   p->seed = seed;

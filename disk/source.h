@@ -43,6 +43,7 @@ struct source {
   uint64_t size_bytes;
   char identity[160]; // changes when the content may have changed (size, mtime, etag): for resuming
   bool exact_map;     // extents are known and not a guess
+  bool tells_changes; // identity is another one whenever the content is (not so: devices, NBD)
 };
 
 int source_extents(struct source *s, struct extents *ret,

@@ -24,6 +24,7 @@
 #define SCRIPT_MAX   (128u << 10)
 #define OUTPUT_MAX   (64u << 10)
 #define READY        "drover-ready"
+#define STATED       "drover-file:"
 #define EXIT_NO_QEMU 92
 #define EXIT_SSH     255
 #define ARGS_MAX     (64 + 2 * CHAIN_MAX)
@@ -38,6 +39,7 @@ static const char remote_script[] =
     "for p in \"$@\"; do "
     "if [ $m = r ]; then qemu-nbd --fork --pid-file=\"$d/$n.pid\" --read-only --format=raw "
     "--persistent --shared=40 --socket=\"$d/$n\" -- \"$p\" </dev/null || s=$?; "
+    "stat -L -c " STATED "%f:%s:%d:%i:%.9Y:%.9Z -- \"$p\" 2>/dev/null || echo " STATED "; "
     "else qemu-nbd --fork --pid-file=\"$d/$n.pid\" --format=$f --discard=unmap "
     "--detect-zeroes=off --cache=writeback --persistent --shared=40 --socket=\"$d/$n\" -- \"$p\" "
     "</dev/null || s=$?; fi; "
@@ -52,6 +54,7 @@ struct ssh_tunnel {
   char remote_dir[64];
   char *sockets[CHAIN_MAX];
   char *forwards[CHAIN_MAX];
+  char *identities[CHAIN_MAX]; // for reading: NULL where the host does not tell when a file changes
   size_t count;
   int key_fd, hosts_fd; // memory files, only until the connection stands
   char host[300];
@@ -314,6 +317,25 @@ static int give_up(struct ssh_tunnel *t, struct buf *errors, struct err *err)
   return ssh_error(t, r.exit_status, text ? text : (char[]){""}, err);
 }
 
+// A regular file (the type is in the leading digit of the mode) with times finer than a second, as
+// GNU stat tells them. Writing to a device leaves its times alone.
+static bool tells_changes(const char *stated)
+{
+  const char *dot = strrchr(stated, '.');
+  return stated[0] == '8' && strcspn(stated, ":") == 4 && dot && strlen(dot) == 10;
+}
+
+static void take_identities(struct ssh_tunnel *t, const char *output)
+{
+  const char *at = output;
+  for (size_t i = 0; i < t->count && (at = strstr(at, STATED)); i++) {
+    at += strlen(STATED);
+    cleanup_free char *stated = strndup(at, strcspn(at, "\r\n"));
+    if (stated && strlen(stated) < 120 && tells_changes(stated))
+      t->identities[i] = str_printf("ssh:%s", stated);
+  }
+}
+
 // Until the script says that all servers listen. What a login shell prints before is skipped.
 static int wait_ready(struct ssh_tunnel *t, struct err *err)
 {
@@ -333,6 +355,7 @@ static int wait_ready(struct ssh_tunnel *t, struct err *err)
     if (fds[0].revents && !drain(t->child.output, &output))
       return give_up(t, &errors, err);
   }
+  take_identities(t, buf_str(&output));
   return 0;
 }
 
@@ -429,8 +452,14 @@ void ssh_tunnel_unref(void *arg_)
   for (size_t i = 0; i < CHAIN_MAX; i++) {
     free(t->sockets[i]);
     free(t->forwards[i]);
+    free(t->identities[i]);
   }
   free(t);
+}
+
+const char *ssh_tunnel_identity(const struct ssh_tunnel *t, size_t index)
+{
+  return t->identities[index];
 }
 
 const char *ssh_tunnel_socket(const struct ssh_tunnel *t, size_t index)

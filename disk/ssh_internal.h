@@ -23,4 +23,6 @@ int ssh_tunnel_open(const struct reach *r, const char *const *paths, size_t coun
 struct ssh_tunnel *ssh_tunnel_ref(struct ssh_tunnel *t);
 void ssh_tunnel_unref(void *t); // struct ssh_tunnel *
 // The local socket of the path with that index.
+// Which file it is and when it changed last (struct source, identity); NULL: nobody can tell.
+const char *ssh_tunnel_identity(const struct ssh_tunnel *t, size_t index);
 const char *ssh_tunnel_socket(const struct ssh_tunnel *t, size_t index);

@@ -67,6 +67,22 @@ int target_reopen(struct target *t, struct source **ret, struct err *err)
   return t->ops->reopen(t, ret, err);
 }
 
+void target_resume(struct target *t, const char *state)
+{
+  if (t->ops->resume)
+    t->ops->resume(t, state);
+}
+
+const char *target_state(struct target *t)
+{
+  return t->ops->state ? t->ops->state(t) : NULL;
+}
+
+int target_flush(struct target *t, void *lane, struct err *err)
+{
+  return t->ops->flush ? t->ops->flush(t, lane, err) : 0;
+}
+
 void target_interrupt(struct target *t)
 {
   if (t->ops->interrupt)

@@ -23,6 +23,10 @@ struct target_ops {
   // The content as a source, after finish, for reading back. NULL op: cannot be read.
   int (*reopen)(struct target *t, struct source **ret, struct err *err);
   void (*interrupt)(struct target *t);
+  // As in struct object_writer: state NULL ops cannot be gone on with. lane NULL: everything.
+  void (*resume)(struct target *t, const char *state);
+  const char *(*state)(struct target *t);
+  int (*flush)(struct target *t, void *lane, struct err *err);
   void (*free)(
       struct target *t); // without finish: what was made by begin is removed if it was ours
 };
@@ -31,6 +35,8 @@ struct target {
   const struct target_ops *ops;
   uint64_t size_bytes; // after begin: may be larger than the content, the rest reads as zeros
   bool zeroed;         // reads as zeros where nothing was written
+  bool outlives_us;    // as in struct object_writer
+  bool resumed;        // after begin: what an earlier process wrote there was left alone
 };
 
 int target_begin(struct target *t, uint64_t size_bytes, const struct extents *e, struct err *err);
@@ -41,5 +47,8 @@ int target_write(struct target *t, void *lane, const void *from, size_t length, 
 int target_zero(struct target *t, void *lane, uint64_t length, uint64_t offset, struct err *err);
 int target_finish(struct target *t, struct err *err);
 int target_reopen(struct target *t, struct source **ret, struct err *err);
+void target_resume(struct target *t, const char *state); // before begin
+const char *target_state(struct target *t);              // after begin; NULL: no going on
+int target_flush(struct target *t, void *lane, struct err *err);
 void target_interrupt(struct target *t);
 void target_free(struct target *t); // NULL allowed

@@ -15,10 +15,15 @@ struct copying {
   struct copy_job job;
   struct copy_result result;
   bool manifest_written;
+  struct checkpoint *checkpoint; // NULL: none
+  bool begun;                    // bytes may have been moved
+  char *target_name;
 };
 
 static void copying_release(struct copying *c)
 {
+  checkpoint_close(c->checkpoint);
+  free(c->target_name);
   open_end_release(&c->source);
   open_end_release(&c->target);
   copy_result_release(&c->result);
@@ -69,7 +74,9 @@ static int read_back(struct copying *c, struct object_reader *reader, const char
 static int read_back_file(struct copying *c, const char *expected, struct err *err)
 {
   const struct mover_spec *spec = c->session->spec;
-  char *part cleanup_free = object_part_path(spec->target.reach->path, spec->owner);
+  const char *path = spec->target.reach->path;
+  char *part cleanup_free =
+      c->target.writer->stored ? str_dup(path) : object_part_path(path, spec->owner);
   struct object_reader *reader;
   if (!part)
     return err_set(err, ERR_NO_MEMORY, "no memory for a path");
@@ -83,7 +90,10 @@ static int read_back_object(struct copying *c, struct err *err)
 {
   const char *key = target_object(c)->key;
   struct object_reader *reader;
-  int rc = storage_reader(c->target.storage, key, &reader, err);
+  if (open_lane_enter(c->session, &c->target, err))
+    return -1;
+  int rc = storage_lane_reader(c->target.lane, key, &reader, err);
+  session_leave(c->session);
   return rc ? rc : read_back(c, reader, c->result.content_digest, err);
 }
 
@@ -157,11 +167,26 @@ static void remove_object(struct copying *c, bool committed)
   storage_lane_free(lane);
 }
 
-// Nothing of a failed copy stays.
-static void clean_up(struct copying *c)
+// Whether another try can go on with what is there: not when that itself is wrong.
+static bool worth_keeping(const struct copying *c, const struct err *why)
+{
+  bool kept = err_retryable(why->kind) || why->kind == ERR_CANCELLED || why->kind == ERR_NO_SPACE ||
+              why->kind == ERR_AUTH || why->kind == ERR_DENIED || why->kind == ERR_TLS ||
+              why->kind == ERR_NOT_FOUND;
+  bool visible = c->target.writer && c->target.writer->committed;
+  return c->checkpoint && checkpoint_begun(c->checkpoint) && kept && why->kind != ERR_CONFLICT &&
+         why->kind != ERR_INTERNAL && !(visible && why->kind == ERR_CANCELLED);
+}
+
+// Nothing of a failed copy stays, unless a checkpoint says what it is.
+static void clean_up(struct copying *c, const struct err *why)
 {
   struct object_writer *w = c->target.writer;
   struct err fault = ERR_INIT;
+  if (worth_keeping(c, why))
+    return;
+  if (c->checkpoint && c->begun && checkpoint_remove(c->checkpoint, &fault))
+    report_warning(&c->session->report, "%s", fault.message);
   if (w && !w->committed && object_abort(w, &fault))
     report_warning(&c->session->report, "an unfinished upload was left behind: %s", fault.message);
   if (w && target_object(c) && (w->committed || c->manifest_written))
@@ -182,16 +207,44 @@ static int expected_digest(struct copying *c, const char **ret, struct err *err)
   return 0;
 }
 
+static void warn(void *arg, const char *text)
+{
+  struct copying *c = arg;
+  report_warning(&c->session->report, "%s", text);
+}
+
+static int open_checkpoint(struct copying *c, struct err *err)
+{
+  const struct session *s = c->session;
+  if (!s->spec->checkpoint)
+    return 0;
+  if (checkpoint_open(s->spec->checkpoint, &c->checkpoint, err))
+    return -1;
+  if (s->talk->restart)
+    checkpoint_ignore(c->checkpoint);
+  return 0;
+}
+
+static int open_both(struct copying *c, struct err *err)
+{
+  const struct mover_spec *spec = c->session->spec;
+  if (open_checkpoint(c, err))
+    return -1;
+  if (open_source(c->session, &spec->source, spec->expected_sha256, &c->source, err))
+    return err_prefix(err, "source");
+  const struct checkpoint_subject *found = c->checkpoint ? checkpoint_found(c->checkpoint) : NULL;
+  if (open_target(c->session, &spec->target, found ? found->target : NULL, &c->target, err))
+    return err_prefix(err, "target");
+  c->target_name = open_target_name(&spec->target, &c->target);
+  return c->target_name ? 0 : err_set(err, ERR_NO_MEMORY, "no memory for a name");
+}
+
 static int prepare(struct copying *c, struct err *err)
 {
   const struct mover_spec *spec = c->session->spec;
   const char *digest = NULL;
-  if (open_source(c->session, &spec->source, spec->expected_sha256, &c->source, err))
-    return err_prefix(err, "source");
-  if (expected_digest(c, &digest, err))
+  if (open_both(c, err) || expected_digest(c, &digest, err))
     return -1;
-  if (open_target(c->session, &spec->target, &c->target, err))
-    return err_prefix(err, "target");
   c->job = (struct copy_job){
       .source = c->source.source,
       .target = c->target.target,
@@ -207,6 +260,10 @@ static int prepare(struct copying *c, struct err *err)
                   .expected_digest = digest},
       .before_commit = before_commit,
       .before_commit_arg = c,
+      .checkpoint = c->checkpoint,
+      .target_name = c->target_name,
+      .warn = warn,
+      .warn_arg = c,
   };
   return 0;
 }
@@ -230,35 +287,74 @@ static void warn_of_zeros(struct copying *c)
                    str_human_bytes((double)data, a), str_human_bytes((double)size, b));
 }
 
-static void say_done(struct copying *c)
+static struct json_object *done_fields(const struct copying *c)
 {
   const struct copy_result *r = &c->result;
+  const struct tally *t = &c->session->tally;
+  const struct {
+    const char *name;
+    uint64_t value;
+  } numbers[] = {{"sizeBytes", r->size_bytes},
+                 {"dataBytes", r->data_bytes},
+                 {"storedBytes", r->stored_bytes},
+                 {"resentBytes", atomic_load(&t->resent_bytes)},
+                 {"resumedBytes", atomic_load(&t->resumed_bytes)}};
   struct json_object *o = json_object_new_object();
-  const char *format = c->target.writer ? disk_format_names[c->target.format] : "";
-  char size[32], data[32], stored[32];
-  double seconds = (double)r->elapsed_ms / 1000;
   char seconds_text[32];
+  double seconds = (double)r->elapsed_ms / 1000;
   snprintf(seconds_text, sizeof seconds_text, "%.3f", seconds);
   json_object_object_add(o, "contentDigest", json_object_new_string(r->content_digest));
   json_object_object_add(o, "objectSha256", json_object_new_string(r->object_sha256));
-  json_object_object_add(o, "sizeBytes", json_object_new_int64((int64_t)r->size_bytes));
-  json_object_object_add(o, "dataBytes", json_object_new_int64((int64_t)r->data_bytes));
-  json_object_object_add(o, "storedBytes", json_object_new_int64((int64_t)r->stored_bytes));
-  json_object_object_add(o, "format", json_object_new_string(format));
+  for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+    json_object_object_add(o, numbers[i].name, json_object_new_int64((int64_t)numbers[i].value));
+  json_object_object_add(
+      o, "format",
+      json_object_new_string(c->target.writer ? disk_format_names[c->target.format] : ""));
   json_object_object_add(o, "layout", json_object_new_string(r->layout));
   json_object_object_add(o, "seconds", json_object_new_double_s(seconds, seconds_text));
+  return o;
+}
+
+static void say_done(struct copying *c)
+{
+  const struct copy_result *r = &c->result;
+  uint64_t resumed = atomic_load(&c->session->tally.resumed_bytes);
+  uint64_t resent = atomic_load(&c->session->tally.resent_bytes);
+  char a[32], b[32];
   struct buf text CLEANUP(buf_release) = BUF_INIT(4096);
   buf_printf(&text, "copied    %s of data on a disk of %s in %.1f s\n",
-             str_human_bytes((double)r->data_bytes, data),
-             str_human_bytes((double)r->size_bytes, size), seconds);
+             str_human_bytes((double)r->data_bytes, a), str_human_bytes((double)r->size_bytes, b),
+             (double)r->elapsed_ms / 1000);
+  if (resumed || resent)
+    buf_printf(&text, "resumed   %s were there already, %s were sent again\n",
+               str_human_bytes((double)resumed, a), str_human_bytes((double)resent, b));
   if (c->target.writer)
-    buf_printf(&text, "stored    %s as %s\n", str_human_bytes((double)r->stored_bytes, stored),
-               format);
+    buf_printf(&text, "stored    %s as %s\n", str_human_bytes((double)r->stored_bytes, a),
+               disk_format_names[c->target.format]);
   if (r->content_digest[0])
     buf_printf(&text, "content   %s\n", r->content_digest);
   if (r->object_sha256[0])
     buf_printf(&text, "sha256    %s\n", r->object_sha256);
-  report_result(&c->session->report, o, buf_str(&text));
+  report_result(&c->session->report, done_fields(c), buf_str(&text));
+}
+
+// The digest says that something is not what it should be; the chunk hashes beside the source,
+// where there are some, say what.
+static void name_difference(struct copying *c, struct err *err)
+{
+  const struct mover_object *object = c->session->spec->source.object;
+  uint64_t offset = 0;
+  struct err ignored = ERR_INIT;
+  if (!object || !object->manifest || !c->result.chunk_hashes ||
+      open_lane_enter(c->session, &c->source, &ignored))
+    return;
+  int found = manifest_find_difference(c->source.lane, object->key, &c->result, &offset, &ignored);
+  session_leave(c->session);
+  size_t length = strlen(err->message);
+  if (found == 1)
+    snprintf(err->message + length, sizeof err->message - length,
+             "; the first difference is between offset %llu and %llu", (unsigned long long)offset,
+             (unsigned long long)offset + COPY_CHUNK_BYTES);
 }
 
 static int copy_bytes(struct copying *c, struct err *err)
@@ -267,8 +363,11 @@ static int copy_bytes(struct copying *c, struct err *err)
   warn_of_zeros(c);
   if (session_enter(s, interrupt_copy, c, err))
     return -1;
+  c->begun = true;
   int rc = copy_run(&c->job, &s->tally, &c->result, err);
   session_leave(s);
+  if (rc && err->kind == ERR_MISMATCH)
+    name_difference(c, err);
   return rc ? rc : verify_stored(c, err);
 }
 
@@ -276,9 +375,11 @@ static int copy_work(struct session *s, struct err *err)
 {
   struct copying c CLEANUP(copying_release) = {.session = s};
   if (prepare(&c, err) || copy_bytes(&c, err)) {
-    clean_up(&c);
+    clean_up(&c, err);
     return -1;
   }
+  if (c.checkpoint && !s->talk->control && checkpoint_remove(c.checkpoint, err))
+    return -1;
   atomic_store(&s->tally.phase, COPY_DONE);
   report_progress(&s->report, &s->tally, true);
   say_done(&c);

@@ -130,7 +130,7 @@ static int parse_path(struct parse *p, const char *path)
   p->end->replace = r->create && p->options->overwrite;
   if (choose_format(p, path, &r->format))
     return -1;
-  if (there && r->create && !p->end->replace)
+  if (there && r->create && !p->end->replace && !p->options->unfinished)
     return err_set(p->err, ERR_EXISTS, "%s exists; --overwrite replaces it", path);
   for (size_t i = 0; i < p->options->backing.count && !p->options->target; i++)
     if (add_backing(p, r, p->options->backing.items[i]))
@@ -278,7 +278,8 @@ static int new_object(struct parse *p, int type, const char *key)
   o->key = str_dup(key);
   o->overwrite = p->options->overwrite && p->options->target;
   o->manifest = true;
-  if (!o->key)
+  o->credentials_file = str_dup(p->options->credentials_file);
+  if (!o->key || (p->options->credentials_file && !o->credentials_file))
     return no_memory(p);
   if (!*key || str_ends(key, "/"))
     return err_set(p->err, ERR_INVALID, "'%s' names a folder, not an image", p->text);

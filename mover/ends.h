@@ -31,6 +31,8 @@ struct mover_end_options {
   int format;                   // enum disk_format; ANY = by suffix, else by looking
   bool target;                  // the end is written to
   bool overwrite;               // target: what is there is replaced
+  bool unfinished;              // target: what is there may be what a checkpoint speaks of: the
+                                // copy will see
 };
 
 // The format that a name stands for by its suffix; DISK_FORMAT_ANY when it does not say.

@@ -92,6 +92,51 @@ int chunks_encode(const struct copy_result *r, uint8_t **ret, size_t *ret_length
   return 0;
 }
 
+static int check_header(const uint8_t *bytes, size_t length, const struct copy_result *r,
+                        uint64_t *ret_data_count, struct err *err)
+{
+  struct chunks_header h;
+  size_t head = sizeof h + (r->chunk_count + 7) / 8;
+  if (length < head)
+    return err_set(err, ERR_CORRUPT, "the chunk hashes are cut short");
+  memcpy(&h, bytes, sizeof h);
+  if (memcmp(h.magic, "DROVERCK", sizeof h.magic) != 0 || le32toh(h.version) != CHUNKS_VERSION ||
+      le32toh(h.chunk_bytes) != COPY_CHUNK_BYTES || le64toh(h.count) != r->chunk_count ||
+      le64toh(h.size_bytes) != (r->size_bytes + 511) / 512 * 512)
+    return err_set(err, ERR_CORRUPT, "the chunk hashes are not of this image");
+  *ret_data_count = le64toh(h.data_count);
+  if (*ret_data_count > r->chunk_count || length != head + *ret_data_count * HASH_BYTES)
+    return err_set(err, ERR_CORRUPT, "the chunk hashes are cut short");
+  return 0;
+}
+
+int chunks_compare(const uint8_t *bytes, size_t length, const struct copy_result *r,
+                   uint64_t *ret_offset, struct err *err)
+{
+  uint8_t whole[HASH_BYTES], last[HASH_BYTES];
+  uint64_t rest = (r->size_bytes + 511) / 512 * 512 % COPY_CHUNK_BYTES, data_count = 0, used = 0;
+  if (check_header(bytes, length, r, &data_count, err))
+    return -1;
+  if (zero_hash(COPY_CHUNK_BYTES, whole) || zero_hash(rest ? rest : COPY_CHUNK_BYTES, last))
+    return err_set(err, ERR_NO_MEMORY, "no memory for chunk hashes");
+  const uint8_t *map = bytes + sizeof(struct chunks_header);
+  const uint8_t *hashes = map + (r->chunk_count + 7) / 8;
+  for (uint64_t i = 0; i < r->chunk_count; i++) {
+    bool data = map[i / 8] >> (i % 8) & 1;
+    if (data && used == data_count)
+      return err_set(err, ERR_CORRUPT, "the chunk hashes are against themselves");
+    bool same =
+        data ? memcmp(hashes + used * HASH_BYTES, r->chunk_hashes + i * HASH_BYTES, HASH_BYTES) == 0
+             : is_zero(r, i, whole, last);
+    used += data;
+    if (same)
+      continue;
+    *ret_offset = i * COPY_CHUNK_BYTES;
+    return 1;
+  }
+  return 0;
+}
+
 char *manifest_encode(const struct copy_result *r, const char *owner, int format)
 {
   char now[32];
@@ -177,6 +222,19 @@ int manifest_get(struct storage_lane *l, const char *key, struct image_manifest 
       table_decode_text(&image_manifest_table, text, "manifest", ret, &fault))
     return err_set(err, ERR_CORRUPT, "'%s' is not a manifest of drover: %s", name, fault.message);
   return 0;
+}
+
+int manifest_find_difference(struct storage_lane *l, const char *key, const struct copy_result *r,
+                             uint64_t *ret_offset, struct err *err)
+{
+  char *name cleanup_free = str_printf("%s%s", key, CHUNKS_SUFFIX);
+  char *bytes cleanup_free = NULL;
+  size_t length = 0, max = sizeof(struct chunks_header) + r->chunk_count * (HASH_BYTES + 1) + 1;
+  if (!name)
+    return err_set(err, ERR_NO_MEMORY, "no memory for a key");
+  if (storage_get(l, name, max, &bytes, &length, err))
+    return -1;
+  return chunks_compare((const uint8_t *)bytes, length, r, ret_offset, err);
 }
 
 int manifest_clear_own(struct storage_lane *l, const char *key, const char *owner, struct err *err)

@@ -29,6 +29,14 @@ int manifest_put(struct storage_lane *l, const char *key, const struct copy_resu
 // 0 and *ret; ERR_NOT_FOUND when there is none.
 int manifest_get(struct storage_lane *l, const char *key, struct image_manifest *ret,
                  struct err *err);
+// 1: *ret_offset is the guest offset of the first chunk whose hash is not what KEY.chunks says; 0:
+// all are as it says; -1: ERR_NOT_FOUND, or ERR_CORRUPT when it is damaged itself or of another
+// image. r must have chunk_hashes.
+int manifest_find_difference(struct storage_lane *l, const char *key, const struct copy_result *r,
+                             uint64_t *ret_offset, struct err *err);
+// The same with the bytes of KEY.chunks.
+int chunks_compare(const uint8_t *bytes, size_t length, const struct copy_result *r,
+                   uint64_t *ret_offset, struct err *err);
 // Removes what an earlier attempt of the same owner left when it was killed between the manifest
 // and the commit of the image. Only where the image itself is known not to be there.
 int manifest_clear_own(struct storage_lane *l, const char *key, const char *owner, struct err *err);

@@ -52,9 +52,13 @@ struct progress progress_look(const struct tally *t, struct meter *m, int64_t no
       .transferred_bytes = atomic_load(&t->transferred_bytes),
       .verified_bytes = atomic_load(&t->verified_bytes),
       .resent_bytes = atomic_load(&t->resent_bytes),
+      .resumed_bytes = atomic_load(&t->resumed_bytes),
   };
   uint64_t done = phase_done(&p);
-  meter_update(m, now_ms, p.transferred_bytes + p.resent_bytes + p.verified_bytes);
+  // What an earlier copy moved is there at once; it says nothing of the speed of this one.
+  uint64_t moved = p.transferred_bytes + p.resent_bytes + p.verified_bytes;
+  uint64_t before = p.resumed_bytes + atomic_load(&t->resumed_resent_bytes);
+  meter_update(m, now_ms, moved > before ? moved - before : 0);
   p.bytes_per_s = meter_rate(m);
   p.eta_s =
       p.phase == COPY_PREPARING || p.data_bytes < done ? -1 : meter_eta_s(m, p.data_bytes - done);

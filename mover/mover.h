@@ -7,10 +7,11 @@
 // in   {"version":1, "source":{...}, "target":{...}, "verify":"Stored", ...}; "format" of an end is
 //      in its reach or object
 // out  {"type":"progress","attempt":1,"phase":"transferring","totalBytes":..,"dataBytes":..,
-//       "transferredBytes":..,"verifiedBytes":..,"resentBytes":..,"bytesPerSecond":..,"etaSeconds":..}
+//       "transferredBytes":..,"verifiedBytes":..,"resentBytes":..,"resumedBytes":..,
+//       "bytesPerSecond":..,"etaSeconds":..}
 //      {"type":"warning","attempt":1,"message":".."}
 //      {"type":"done","attempt":1,"contentDigest":"..","objectSha256":"..","sizeBytes":..,
-//       "dataBytes":..,"storedBytes":..,"format":"qcow2","layout":"forward","seconds":..}
+//       "dataBytes":..,"storedBytes":..,"resentBytes":..,"resumedBytes":..,"format":"qcow2","layout":"forward","seconds":..}
 //      {"type":"error","attempt":1,"kind":"InsufficientSpace","retryable":false,"message":".."}
 //      etaSeconds and bytesPerSecond are left out while they are not known.
 // stdin {"bytesPerSecond":N} (0 = no limit) or {"cancel":true}, one object a line; its end cancels
@@ -18,8 +19,9 @@
 // line came before).
 //
 // Cancel (standard input, SIGTERM, SIGINT): within 2 s the process has ended with kind Cancelled,
-// and what it had made is gone; where the far side hangs so that it cannot be told, it stays and is
-// found by the owner mark (storage_remove_partial). Killed: nothing is visible under a final name.
+// and what it had made is gone (with a checkpoint: it stays, for the next try goes on with it);
+// where the far side hangs so that it cannot be told, it stays and is found by the owner mark
+// (storage_remove_partial). Killed: nothing is visible under a final name.
 #pragma once
 
 #include "base/field.h"
@@ -37,11 +39,13 @@ struct mover_end {
 
 struct mover_object {
   struct storage_config store;
-  char *key;      // the image itself
-  int format;     // enum disk_format; ANY only for sources
-  bool overwrite; // target: an object of that name is replaced
-  bool manifest;  // target: KEY.manifest.json and KEY.chunks are written before commit; source: its
-                  // manifest, when there, gives the digest that must come out
+  char *key;              // the image itself
+  int format;             // enum disk_format; ANY only for sources
+  bool overwrite;         // target: an object of that name is replaced
+  char *credentials_file; // by hand: where to look again when the credentials have expired; NULL =
+                          // in the usual places. Not in the document
+  bool manifest; // target: KEY.manifest.json and KEY.chunks are written before commit; source: its
+                 // manifest, when there, gives the digest that must come out
 };
 
 struct mover_pattern {
@@ -65,9 +69,12 @@ struct mover_spec {
   int64_t vmdk_hardware; // virtual hardware version, 0 = default
   bool no_object_sha256; // the plain SHA-256 of what is stored is not wanted
   char *expected_digest; // content digest that must come out, or NULL
+  char *checkpoint; // file in which what is finished is noted, and from which to go on; or NULL
   char *expected_sha256; // plain SHA-256 of the stored bytes of the source, or NULL: they are read
                          // once before (REACH_FILE and objects)
   struct strings allowed_endpoints; // CIDRs for stores; empty = all
+  char *secrets_file; // of mover_spec_read(), when it can be read again; else NULL. Not in the
+                      // document
 };
 
 extern const struct table mover_spec_table;
@@ -84,6 +91,12 @@ int mover_spec_decode(const char *spec, const char *secrets, struct mover_spec *
 int mover_spec_read(const char *spec_path, const char *secrets_path, struct mover_spec *ret,
                     struct err *err);
 
+// What the credentials of the object at one of the ends are now: from the secrets document of
+// mover_spec_read(), or from where mover_credentials() looks. Puts them into *fresh, a config of
+// that kind without any.
+int mover_spec_renew(const struct mover_spec *s, const struct mover_object *object,
+                     struct storage_config *fresh, struct err *err);
+
 // Rules and bounds of a document that was filled by hand: as decoding it would.
 int mover_spec_check(const struct mover_spec *s, struct err *err);
 
@@ -94,7 +107,9 @@ extern const char *const mover_progress_names[]; // "auto", "bar", "json", "none
 struct mover_talk {
   int progress;     // enum mover_progress; AUTO = BAR on a terminal, else PLAIN (standard error)
   bool json_result; // the result is one JSON object on standard output
-  bool control;     // reads standard input, and its end cancels
+  bool control;     // reads standard input, and its end cancels; and the checkpoint stays in the
+                    // end: whoever gave it removes it once it is noted that all is done
+  bool restart;     // what the checkpoint says is not looked at
 };
 
 // The process of a copy, a digest (spec.source), a comparison (spec.source, spec.target): runs to

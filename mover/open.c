@@ -45,6 +45,13 @@ int open_lane_enter(struct session *s, struct open_end *o, struct err *err)
   return session_enter(s, interrupt_lane, o->lane, err);
 }
 
+static int renew(void *end, struct storage_config *fresh, struct err *err)
+{
+  const struct open_end *o = end;
+  return mover_spec_renew(o->spec, o->object, fresh, err);
+}
+
+// o stays where it is for as long as the store lives.
 int open_store(struct session *s, const struct mover_object *object, struct open_end *o,
                struct err *err)
 {
@@ -54,6 +61,9 @@ int open_store(struct session *s, const struct mover_object *object, struct open
     return -1;
   if (storage_open(&object->store, o->allowed, &o->storage, err))
     return -1;
+  o->spec = s->spec;
+  o->object = object;
+  storage_renew_with(o->storage, renew, o);
   return storage_lane_new(o->storage, &o->lane, err);
 }
 
@@ -93,7 +103,7 @@ static int read_object(struct session *s, const struct mover_object *object, str
 {
   if (open_store(s, object, o, err) || open_lane_enter(s, o, err))
     return -1;
-  int rc = storage_reader(o->storage, object->key, &o->reader, err);
+  int rc = storage_lane_reader(o->lane, object->key, &o->reader, err);
   if (rc == 0 && object->manifest)
     rc = obey_manifest(object, o, err);
   session_leave(s);
@@ -204,8 +214,8 @@ int open_source(struct session *s, const struct mover_end *e, const char *sha256
 
 // What is foreign is left alone, and said before a byte moves; what an earlier attempt of ours left
 // half done is cleared away.
-static int make_room(struct session *s, const struct mover_object *object, struct open_end *o,
-                     struct err *err)
+static int make_room(struct session *s, const struct mover_object *object, bool keep,
+                     struct open_end *o, struct err *err)
 {
   struct storage_stat st;
   struct err fault = ERR_INIT;
@@ -214,6 +224,11 @@ static int make_room(struct session *s, const struct mover_object *object, struc
     *err = fault;
     return -1;
   }
+  // It may even be the object itself, completed a moment before the end: the writer will tell.
+  if (keep)
+    return object->manifest && !object->overwrite
+               ? manifest_clear_own(o->lane, object->key, s->spec->owner, err)
+               : 0;
   if (there && !object->overwrite)
     return err_set(err, ERR_EXISTS, "'%s' exists in %s", object->key, storage_describe(o->storage));
   if (!there && object->manifest && manifest_clear_own(o->lane, object->key, s->spec->owner, err))
@@ -221,13 +236,25 @@ static int make_room(struct session *s, const struct mover_object *object, struc
   return storage_remove_partial(o->lane, object->key, s->spec->owner, err);
 }
 
-static int write_object(struct session *s, const struct mover_object *object, struct open_end *o,
-                        struct err *err)
+char *open_target_name(const struct mover_end *e, const struct open_end *o)
 {
-  if (open_store(s, object, o, err) || open_lane_enter(s, o, err))
+  char text[256];
+  if (e->object)
+    return str_printf("%s, '%s'", storage_describe(o->storage), e->object->key);
+  return str_dup(e->reach ? reach_text(e->reach, text) : "null:");
+}
+
+static int write_object(struct session *s, const struct mover_end *e, const char *keep,
+                        struct open_end *o, struct err *err)
+{
+  const struct mover_object *object = e->object;
+  if (open_store(s, object, o, err))
+    return -1;
+  char *name cleanup_free = open_target_name(e, o);
+  if (open_lane_enter(s, o, err))
     return -1;
   o->format = object->format;
-  int rc = make_room(s, object, o, err);
+  int rc = make_room(s, object, keep && str_eq(keep, name), o, err);
   if (rc == 0)
     rc = storage_writer(o->storage, object->key, s->spec->owner, object->overwrite, NULL,
                         &o->writer, err);
@@ -235,12 +262,13 @@ static int write_object(struct session *s, const struct mover_object *object, st
   return rc;
 }
 
-int open_target(struct session *s, const struct mover_end *e, struct open_end *ret, struct err *err)
+int open_target(struct session *s, const struct mover_end *e, const char *keep,
+                struct open_end *ret, struct err *err)
 {
   if (e->null)
     return target_open_null(&ret->target, err);
   if (e->object)
-    return write_object(s, e->object, ret, err);
+    return write_object(s, e, keep, ret, err);
   ret->format = e->reach->format;
   if (e->reach->kind == REACH_FILE && e->reach->create)
     return object_writer_file(e->reach->path, s->spec->owner, e->replace, &ret->writer, err);

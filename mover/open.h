@@ -7,6 +7,8 @@
 #include "mover/session.h"
 
 struct open_end {
+  const struct mover_spec *spec; // for new credentials
+  const struct mover_object *object;
   struct address_filter *allowed;
   struct storage *storage;      // objects only
   struct storage_lane *lane;    // objects only: for small calls; interrupted by a cancel while used
@@ -27,8 +29,12 @@ int open_reader(struct session *s, const struct mover_end *e, struct open_end *r
 // A source; sha256 (may be NULL) is what its stored bytes must hash to: they are read once before.
 int open_source(struct session *s, const struct mover_end *e, const char *sha256,
                 struct open_end *ret, struct err *err);
-int open_target(struct session *s, const struct mover_end *e, struct open_end *ret,
-                struct err *err);
+// keep (may be NULL): when that is the target's name, what an earlier attempt left unfinished there
+// is not cleared away, for this one goes on with it.
+int open_target(struct session *s, const struct mover_end *e, const char *keep,
+                struct open_end *ret, struct err *err);
+// The target in words, the same for each attempt. Yours; NULL: no memory.
+char *open_target_name(const struct mover_end *e, const struct open_end *o);
 // Connects the store of an object, for ends that need no more.
 int open_store(struct session *s, const struct mover_object *object, struct open_end *o,
                struct err *err);

@@ -73,6 +73,7 @@ static void say_json_progress(struct report *r, const struct progress *p)
       {"transferredBytes", p->transferred_bytes},
       {"verifiedBytes", p->verified_bytes},
       {"resentBytes", p->resent_bytes},
+      {"resumedBytes", p->resumed_bytes},
   };
   struct json_object *o = json_object_new_object();
   add(o, "phase", json_object_new_string(phase_names[p->phase]));

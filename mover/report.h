@@ -29,6 +29,7 @@ int64_t meter_eta_s(const struct meter *m, uint64_t remaining); // -1 = unknown
 struct progress {
   int phase; // enum copy_phase
   uint64_t total_bytes, data_bytes, transferred_bytes, verified_bytes, resent_bytes;
+  uint64_t resumed_bytes; // of those transferred: by an earlier copy
   double bytes_per_s;
   int64_t eta_s; // -1 = unknown
 };

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -11,9 +12,11 @@
 #include "base/secret.h"
 #include "base/str.h"
 #include "disk/copy.h"
+#include "mover/ends.h"
 #include "mover/mover.h"
 
-#define SPEC_VERSION 1
+#define SPEC_VERSION  1
+#define SECRETS_DEPTH 4
 
 static const struct field object_fields[] = {
     {"store", FIELD_OBJECT, offsetof(struct mover_object, store), .table = &storage_config_table,
@@ -103,6 +106,8 @@ static const struct field spec_fields[] = {
     {"expectedDigest", FIELD_STRING, offsetof(struct mover_spec, expected_digest), .max = 127,
      .pattern = "^merkle-sha256-4m:[0-9]+:[0-9a-f]{64}$",
      .help = "content digest that must come out"},
+    {"checkpoint", FIELD_STRING, offsetof(struct mover_spec, checkpoint), .min = 1,
+     .max = LIMIT_PATH_BYTES, .help = "file in which what is finished is noted"},
     {"expectedSha256", FIELD_STRING, offsetof(struct mover_spec, expected_sha256), .max = 64,
      .pattern = "^[0-9a-f]{64}$", .help = "SHA-256 of the stored bytes of the source"},
     {"allowedEndpoints", FIELD_STRINGS, offsetof(struct mover_spec, allowed_endpoints), .max = 256,
@@ -191,9 +196,16 @@ static void release_secrets(struct mover_end *e)
   }
 }
 
+static void forget_file(struct mover_end *e)
+{
+  if (e->object)
+    free(e->object->credentials_file);
+}
+
 void mover_end_release(struct mover_end *e)
 {
   release_secrets(e);
+  forget_file(e);
   table_release(&end_table, e);
   *e = (struct mover_end){0};
 }
@@ -202,26 +214,34 @@ void mover_spec_release(struct mover_spec *s)
 {
   release_secrets(&s->source);
   release_secrets(&s->target);
+  forget_file(&s->source);
+  forget_file(&s->target);
+  free(s->secrets_file);
   table_release(&mover_spec_table, s);
   *s = (struct mover_spec){0};
 }
 
-// json-c frees strings without wiping them.
+// json-c frees strings without wiping them. Whatever the document is: a wrong one may hold secrets
+// as well. It is at most SECRETS_DEPTH deep.
+static void wipe(struct json_object *o)
+{
+  if (json_object_is_type(o, json_type_string))
+    explicit_bzero((char *)json_object_get_string(o), (size_t)json_object_get_string_len(o));
+  for (size_t i = 0; json_object_is_type(o, json_type_array) && i < json_object_array_length(o);
+       i++)
+    wipe(json_object_array_get_idx(o, i));
+  if (!json_object_is_type(o, json_type_object))
+    return;
+  json_object_object_foreach(o, name, value)
+  {
+    (void)name;
+    wipe(value);
+  }
+}
+
 static void put_wiped(struct json_object **tree)
 {
-  if (!*tree)
-    return;
-  json_object_object_foreach(*tree, end, values)
-  {
-    (void)end;
-    json_object_object_foreach(values, name, value)
-    {
-      (void)name;
-      if (json_object_is_type(value, json_type_string))
-        explicit_bzero((char *)json_object_get_string(value),
-                       (size_t)json_object_get_string_len(value));
-    }
-  }
+  wipe(*tree);
   json_object_put(*tree);
 }
 
@@ -317,20 +337,18 @@ static int decode_secrets_tree(struct json_object *tree, struct mover_spec *s, s
 
 static int decode_secrets(const char *text, struct mover_spec *s, struct err *err)
 {
-  struct json_tokener *tokener = json_tokener_new_ex(4);
+  struct json_tokener *tokener = json_tokener_new_ex(SECRETS_DEPTH);
   if (!tokener)
     return err_set(err, ERR_NO_MEMORY, "no memory for a mover's secrets");
   json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
   struct json_object *tree = json_tokener_parse_ex(tokener, text, (int)strlen(text) + 1);
   json_tokener_free(tokener);
   int rc;
-  if (json_object_is_type(tree, json_type_object)) {
+  if (json_object_is_type(tree, json_type_object))
     rc = decode_secrets_tree(tree, s, err);
-    put_wiped(&tree);
-  } else {
-    json_object_put(tree);
+  else
     rc = err_set(err, ERR_INVALID, "secrets: not a JSON object");
-  }
+  put_wiped(&tree);
   return rc;
 }
 
@@ -395,6 +413,16 @@ static void free_secret_text(char **text)
     secret_free_string(*text);
 }
 
+// A pipe can be read once; a file, and memory that was handed over as one, again and again.
+static int note_secrets_file(struct mover_spec *s, const char *path, struct err *err)
+{
+  struct stat st;
+  if (!path || stat(path, &st) < 0 || !S_ISREG(st.st_mode))
+    return 0;
+  s->secrets_file = str_dup(path);
+  return s->secrets_file ? 0 : err_set(err, ERR_NO_MEMORY, "no memory for a path");
+}
+
 int mover_spec_read(const char *spec_path, const char *secrets_path, struct mover_spec *ret,
                     struct err *err)
 {
@@ -404,5 +432,42 @@ int mover_spec_read(const char *spec_path, const char *secrets_path, struct move
     return -1;
   if (secrets_path && read_text(secrets_path, SECRET_MAX_BYTES, &secrets, err))
     return -1;
+  if (mover_spec_decode(spec, secrets, ret, err))
+    return -1;
+  if (note_secrets_file(ret, secrets_path, err) == 0)
+    return 0;
+  mover_spec_release(ret);
+  return -1;
+}
+
+// The document with the secrets that its file holds now.
+static int read_again(const struct mover_spec *s, struct mover_spec *ret, struct err *err)
+{
+  char *spec cleanup_free = NULL;
+  char *old CLEANUP(free_secret_text) = NULL;
+  char *secrets CLEANUP(free_secret_text) = NULL;
+  if (mover_spec_encode(s, &spec, &old, err) ||
+      read_text(s->secrets_file, SECRET_MAX_BYTES, &secrets, err))
+    return -1;
   return mover_spec_decode(spec, secrets, ret, err);
+}
+
+int mover_spec_renew(const struct mover_spec *s, const struct mover_object *object,
+                     struct storage_config *fresh, struct err *err)
+{
+  if (!s->secrets_file)
+    return mover_credentials(object->credentials_file, fresh, err);
+  struct mover_spec again CLEANUP(mover_spec_release) = {0};
+  if (read_again(s, &again, err))
+    return -1;
+  struct mover_end *end = object == s->source.object ? &again.source : &again.target;
+  for (size_t i = 0; i < ARRAY_SIZE(secret_rows); i++) {
+    const struct secret_row *row = &secret_rows[i];
+    struct secret *to = (struct secret *)((char *)fresh + row->offset);
+    if (!row->of_reach && secret_copy(to, secret_of(end, row)) < 0)
+      return err_set(err, ERR_NO_MEMORY, "no memory for credentials");
+  }
+  free(fresh->username); // stands in the document itself
+  fresh->username = str_dup(end->object->store.username);
+  return 0;
 }

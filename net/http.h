@@ -44,6 +44,8 @@ struct http_header {
   const char *name, *value;
 };
 
+struct http_response;
+
 struct http_request {
   const char *method;                // "GET"
   const char *url;                   // absolute; never a secret in it
@@ -58,10 +60,15 @@ struct http_request {
   void *read_arg;
   // Answer: kept in response.body up to body_max, or given to a sink (only for 2xx; a non-zero
   // return of the sink stops the call with that error).
-  // Of an answer that is not 2xx the first HTTP_ERROR_BODY_MAX bytes are kept in any case.
+  // Of an answer that is not 2xx the first HTTP_ERROR_BODY_MAX bytes are kept in any case; more are
+  // not waited for.
+  // `head` (may be NULL) sees status and headers before the first byte goes to the sink: what must
+  // be known of bytes that are kept although the connection breaks after them.
   size_t body_max; // 0 = LIMIT_HTTP_BODY_BYTES
+  int (*head)(void *arg, const struct http_response *r, struct err *err);
   int (*sink)(void *arg, const void *data, size_t length, struct err *err);
-  void *sink_arg;
+  void *sink_arg;              // of both
+  bool no_redirects;           // the first answer is given back, whatever it is
   int64_t total_timeout_ms;    // 0 = none
   int64_t idle_timeout_ms;     // 0 = the client's; longer for calls that a server thinks about
   const volatile bool *cancel; // looked at every 200 ms at least; may be NULL

@@ -39,6 +39,8 @@ static const struct curl_row rows[] = {
     {CURLE_SSL_CERTPROBLEM, NULL, ERR_INVALID, "the client certificate or its key cannot be used"},
     {CURLE_SSL_CONNECT_ERROR, "SSL_connect:", ERR_UNREACHABLE,
      "the connection broke in the TLS handshake"},
+    {CURLE_SSL_CONNECT_ERROR, " failure:", ERR_UNREACHABLE,
+     "the connection broke in the TLS handshake"},
     {CURLE_SSL_CONNECT_ERROR, NULL, ERR_TLS,
      "no TLS connection (does the server speak HTTPS there?)"},
     {CURLE_SSL_CIPHER, NULL, ERR_TLS, "no TLS cipher in common"},
@@ -118,6 +120,18 @@ char *http_origin_text(const char *url, char b[300])
     snprintf(b, 300, "(malformed URL)");
   curl_free(scheme), curl_free(host), curl_free(port);
   return b;
+}
+
+char *http_url_without_user(const char *url)
+{
+  CURLU *u CLEANUP(url_cleanup) = parse(url);
+  if (!u || curl_url_set(u, CURLUPART_USER, NULL, 0) != CURLUE_OK ||
+      curl_url_set(u, CURLUPART_PASSWORD, NULL, 0) != CURLUE_OK)
+    return NULL;
+  char *text = part(u, CURLUPART_URL, 0);
+  char *copy = str_dup(text);
+  curl_free(text);
+  return copy;
 }
 
 static bool same_part(CURLU *a, CURLU *b, CURLUPart which, unsigned flags)

@@ -85,4 +85,6 @@ int http_curl_error(CURL *easy, const struct http_transfer *t, CURLcode code, co
                     struct err *err);
 // "https://host:port" of a URL for messages; returns b.
 char *http_origin_text(const char *url, char b[300]);
+// The URL without user name and password; yours. NULL: malformed, or no memory.
+char *http_url_without_user(const char *url);
 bool http_same_origin(const char *url, const char *other);

@@ -15,6 +15,8 @@ struct call {
   uint64_t sent; // bytes of the body handed to curl
   int64_t started_ms, active_ms;
   curl_off_t moved_bytes; // as last seen, in both directions
+  bool head_seen;         // by request->head
+  bool enough;            // of an error's body: the transfer was ended by us
   bool faulty;
   struct err fault;
 };
@@ -46,14 +48,19 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
   return 0;
 }
 
-static size_t keep_body(struct call *call, const void *data, size_t length)
+static size_t keep_error(struct call *call, const void *data, size_t length)
 {
   struct buf *body = &call->response->body;
   size_t room = body->max - body->length;
-  if (!is_success(call->session->easy))
-    buf_add(body, data, length < room ? length : room);
-  else
-    buf_add(body, data, length);
+  buf_add(body, data, length < room ? length : room);
+  call->enough = length > room;
+  return call->enough ? 0 : length;
+}
+
+static size_t keep_body(struct call *call, const void *data, size_t length)
+{
+  struct buf *body = &call->response->body;
+  buf_add(body, data, length);
   if (buf_ok(body))
     return length;
   call->faulty = true;
@@ -61,19 +68,31 @@ static size_t keep_body(struct call *call, const void *data, size_t length)
   return 0;
 }
 
+static int show_head(struct call *call)
+{
+  const struct http_request *r = call->request;
+  if (call->head_seen || !r->head)
+    return 0;
+  call->head_seen = true;
+  curl_easy_getinfo(call->session->easy, CURLINFO_RESPONSE_CODE, &call->response->status);
+  return r->head(r->sink_arg, call->response, &call->fault);
+}
+
 static size_t on_body(char *data, size_t size, size_t count, void *arg)
 {
   struct call *call = arg;
   size_t length = size * count;
   struct buf *body = &call->response->body;
-  bool success = is_success(call->session->easy);
-  if (body->length == 0 && !success)
+  if (!is_success(call->session->easy)) {
     body->max = HTTP_ERROR_BODY_MAX;
-  if (!success || !call->request->sink)
+    return keep_error(call, data, length);
+  }
+  if (!call->request->sink)
     return keep_body(call, data, length);
   if (cancelled(call))
     return 0;
-  if (call->request->sink(call->request->sink_arg, data, length, &call->fault) == 0)
+  if (show_head(call) == 0 &&
+      call->request->sink(call->request->sink_arg, data, length, &call->fault) == 0)
     return length;
   call->faulty = true;
   return 0;
@@ -197,7 +216,7 @@ static int run(struct call *call, const char *url, struct err *err)
     if (running && stop == 0)
       curl_multi_poll(s->multi, NULL, 0, HTTP_LOOK_EVERY_MS, NULL);
   }
-  CURLcode code = stop == 0 ? result_of(s->multi) : CURLE_OK;
+  CURLcode code = stop == 0 && !call->enough ? result_of(s->multi) : CURLE_OK;
   if (stop == 0 && code != CURLE_OK && !call->faulty && !cancelled(call))
     http_curl_error(s->easy, &s->transfer, code, url, err);
   curl_multi_remove_handle(s->multi, s->easy);
@@ -221,6 +240,7 @@ static int perform_once(struct call *call, const char *url, struct err *err)
   call->sent = 0;
   call->active_ms = clock_ms();
   call->moved_bytes = 0;
+  call->head_seen = call->enough = false;
   if (http_options_client(s->easy, s->client, &s->transfer, err) < 0 ||
       http_options_request(s->easy, &s->transfer, &request, err) < 0 ||
       call_options(call, err) < 0 || run(call, url, err) < 0)
@@ -237,12 +257,12 @@ static char *redirect_target(const struct call *call, const char *url)
 {
   const char *method = call->request->method;
   char *next = NULL;
-  if (!str_eq(method, "GET") && !str_eq(method, "HEAD"))
+  if (call->request->no_redirects || (!str_eq(method, "GET") && !str_eq(method, "HEAD")))
     return NULL;
   if (curl_easy_getinfo(call->session->easy, CURLINFO_REDIRECT_URL, &next) != CURLE_OK || !next ||
       !http_same_origin(url, next))
     return NULL;
-  return str_dup(next);
+  return http_url_without_user(next); // curl puts ours into it when Location is a path
 }
 
 static int perform(struct call *call, struct err *err)

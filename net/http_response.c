@@ -93,9 +93,13 @@ int http_status_error(const struct http_response *r, const char *what, struct er
   while (row->first != 0 && (r->status < row->first || r->status > row->last))
     row++;
   const char *location = r->status / 100 == 3 ? http_response_header(r, "Location") : NULL;
-  char origin[300];
+  char origin[300] = "";
+  if (location && strstr(location, "://"))
+    http_origin_text(location, origin);
+  else if (location)
+    snprintf(origin, sizeof(origin), "another path there");
   err_set(err, row->kind, "%s: %s (HTTP %ld%s%s)", what, row->sentence, r->status,
-          location ? " to " : "", location ? http_origin_text(location, origin) : "");
+          location ? " to " : "", origin);
   if (err)
     err->retry_after_ms = (long)r->retry_after_ms;
   return -1;

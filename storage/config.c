@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "base/str.h"
 #include "storage/storage_internal.h"
 
 #define PEM_BYTES_MAX (256 << 10)
@@ -62,6 +64,11 @@ static struct secret *secret_at(struct storage_config *c, size_t i)
   return (struct secret *)(void *)((char *)c + secrets[i]);
 }
 
+static const struct secret *secret_in(const struct storage_config *c, size_t i)
+{
+  return (const struct secret *)(const void *)((const char *)c + secrets[i]);
+}
+
 void storage_config_release(struct storage_config *c)
 {
   for (size_t i = 0; i < ARRAY_SIZE(secrets); i++)
@@ -79,10 +86,33 @@ int storage_config_copy(const struct storage_config *from, struct storage_config
   for (size_t i = 0; i < ARRAY_SIZE(secrets); i++)
     *secret_at(to, i) = (struct secret){0};
   for (size_t i = 0; i < ARRAY_SIZE(secrets); i++)
-    if (secret_copy(secret_at(to, i),
-                    (const struct secret *)(const void *)((const char *)from + secrets[i])) < 0) {
+    if (secret_copy(secret_at(to, i), secret_in(from, i)) < 0) {
       storage_config_release(to);
       return err_set(err, ERR_NO_MEMORY, "no memory for the settings of a store");
     }
   return 0;
+}
+
+int storage_credentials_copy(const struct storage_config *from, struct storage_config *to,
+                             struct err *err)
+{
+  char *username = str_dup(from->username);
+  bool full = from->username && !username;
+  for (size_t i = 0; i < ARRAY_SIZE(secrets) && !full; i++)
+    full = secret_copy(secret_at(to, i), secret_in(from, i)) < 0;
+  if (full) {
+    free(username);
+    return err_set(err, ERR_NO_MEMORY, "no memory for credentials");
+  }
+  free(to->username);
+  to->username = username;
+  return 0;
+}
+
+bool storage_credentials_equal(const struct storage_config *a, const struct storage_config *b)
+{
+  bool equal = str_eq(a->username ? a->username : "", b->username ? b->username : "");
+  for (size_t i = 0; i < ARRAY_SIZE(secrets); i++)
+    equal &= str_eq(secret_reveal(secret_in(a, i)), secret_reveal(secret_in(b, i)));
+  return equal;
 }

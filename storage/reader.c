@@ -84,6 +84,8 @@ int storage_range_reader(struct storage *s, const char *key, const struct storag
   }
   r->base = (struct object_reader){.ops = &reader_ops, .size_bytes = stat->size_bytes};
   snprintf(r->base.identity, sizeof(r->base.identity), "%s", stat->identity);
+  // A web server may give neither a tag nor a date: only the size is left, after a colon.
+  r->base.tells_changes = stat->identity[0] && stat->identity[0] != ':';
   r->store = s;
   r->key = copy;
   lane_set_init(&r->lanes, interrupt_lane);

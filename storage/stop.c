@@ -77,8 +77,9 @@ int storage_retry(struct stop *stop, int (*once)(void *arg, struct err *err), vo
     if (once(arg, &failure) == 0)
       return 0;
     int64_t delay_ms = backoff_ms(attempt, failure.retry_after_ms);
-    bool last = !worth_retrying(failure.kind) || attempt + 1 == RETRY_ATTEMPTS_MAX ||
-                delay_ms > RETRY_AFTER_HEED_MS || clock_ms() - started_ms > RETRY_GIVE_UP_MS;
+    bool late = attempt > 0 && clock_ms() - started_ms > RETRY_GIVE_UP_MS;
+    bool last = !worth_retrying(failure.kind) || attempt + 1 == RETRY_ATTEMPTS_MAX || late ||
+                delay_ms > RETRY_AFTER_HEED_MS;
     if (last) {
       if (err)
         *err = failure;

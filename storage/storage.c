@@ -63,6 +63,16 @@ void storage_free(struct storage *s)
   free(s);
 }
 
+void storage_renew_with(struct storage *s, storage_renew_fn fn, void *arg)
+{
+  struct storage_keys *keys = s->ops->keys ? s->ops->keys(s->state) : NULL;
+  if (!keys)
+    return;
+  LOCK_FOR_SCOPE(&keys->lock);
+  keys->renew = fn;
+  keys->arg = arg;
+}
+
 const char *storage_describe(const struct storage *s)
 {
   return s->description;
@@ -308,18 +318,25 @@ int storage_probe(struct storage_lane *l, bool write, const char *owner, struct 
 
 // ---- images ----
 
-int storage_reader(struct storage *s, const char *key, struct object_reader **ret, struct err *err)
+int storage_lane_reader(struct storage_lane *l, const char *key, struct object_reader **ret,
+                        struct err *err)
 {
+  struct storage *s = l->store;
   char *full cleanup_free = full_key(s, key, err);
+  struct storage_stat stat = {0};
   if (!full)
     return -1;
   if (s->ops->reader)
     return named(s, s->ops->reader(s->state, full, ret, err), err);
-  struct storage_lane *l CLEANUP(storage_lane_free_p) = NULL;
-  struct storage_stat stat = {0};
-  if (storage_lane_new(s, &l, err) < 0 || storage_stat(l, key, &stat, err) < 0)
+  if (storage_stat(l, key, &stat, err) < 0)
     return -1;
   return storage_range_reader(s, full, &stat, ret, err);
+}
+
+int storage_reader(struct storage *s, const char *key, struct object_reader **ret, struct err *err)
+{
+  struct storage_lane *l CLEANUP(storage_lane_free_p) = NULL;
+  return storage_lane_new(s, &l, err) < 0 ? -1 : storage_lane_reader(l, key, ret, err);
 }
 
 int storage_writer(struct storage *s, const char *key, const char *owner, bool overwrite,
@@ -333,8 +350,5 @@ int storage_writer(struct storage *s, const char *key, const char *owner, bool o
 
 const char *storage_writer_state(struct object_writer *w)
 {
-  for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-    if (kinds[i]->writer_ops == w->ops && kinds[i]->writer_state)
-      return kinds[i]->writer_state(w);
-  return NULL;
+  return object_state(w);
 }

@@ -67,11 +67,20 @@ struct storage_stat {
 struct storage;
 struct storage_lane;
 
+// Puts what are the credentials now (those that a config holds) into *fresh, which is empty but for
+// its type. Called by any thread of the store, by one at a time.
+typedef int (*storage_renew_fn)(void *arg, struct storage_config *fresh, struct err *err);
+
 // allowed may be NULL (everything); it must outlive the store. No request is made yet. The config
 // is copied. ERR_INVALID: something is missing in it; ERR_UNSUPPORTED: NFS 4.
 int storage_open(const struct storage_config *c, const struct address_filter *allowed,
                  struct storage **ret, struct err *err);
 void storage_free(struct storage *s);
+// Where to ask again when the server says that the credentials are not good any more (S3: expired
+// token, unknown key; HTTP: 401). A request that failed for that reason is made once more when
+// others came. Before the first lane; arg must outlive the store. Without it such an error is
+// final, and for kinds that have no credentials it is never called.
+void storage_renew_with(struct storage *s, storage_renew_fn fn, void *arg);
 const char *storage_describe(const struct storage *s); // "s3 bucket b at https://...": for messages
 bool storage_keeps_owner(const struct storage *s);     // stat() gives the owner mark back
 // Takes objects whose length is only known when they are written (object_settle): what compressed
@@ -113,9 +122,13 @@ int storage_put(struct storage_lane *l, const char *key, const void *data, size_
 // connection). The store must outlive it. ERR_CHANGED when the object changes between reads
 // (If-Match).
 int storage_reader(struct storage *s, const char *key, struct object_reader **ret, struct err *err);
+// The same, and the first look at the object goes through that lane: it can be interrupted there.
+int storage_lane_reader(struct storage_lane *l, const char *key, struct object_reader **ret,
+                        struct err *err);
 // One object for writing. upload_state (may be NULL): a token from an earlier
-// storage_writer_state() to go on with (S3: upload id); unknown tokens start over. overwrite false:
-// commit fails with ERR_EXISTS when the key came to be meanwhile, where the store can tell.
+// storage_writer_state() to go on with (S3: upload id; files: which file); unknown ones start over.
+// overwrite false: commit fails with ERR_EXISTS when the key came to be meanwhile, where the store
+// can tell.
 int storage_writer(struct storage *s, const char *key, const char *owner, bool overwrite,
                    const char *upload_state, struct object_writer **ret, struct err *err);
 // Where the upload can be resumed from: a string to put into a checkpoint, or NULL. Owned by w.
@@ -123,6 +136,7 @@ const char *storage_writer_state(struct object_writer *w);
 
 // The ops of one kind of store. Keys are checked and hold the prefix. `open` may keep c as long as
 // the store lives.
+struct storage_keys;
 struct storage_ops {
   const char *name;
   bool keeps_owner, takes_any_length;
@@ -131,6 +145,7 @@ struct storage_ops {
   int (*open)(const struct storage_config *c, const struct address_filter *allowed, void **ret,
               struct err *err);
   void (*close)(void *store);
+  struct storage_keys *(*keys)(void *store); // NULL: it has no credentials
   int (*lane_open)(void *store, void **ret_lane, struct err *err);
   void (*lane_close)(void *store, void *lane);
   void (*interrupt)(void *store, void *lane);
@@ -150,7 +165,4 @@ struct storage_ops {
   int (*reader)(void *store, const char *key, struct object_reader **ret, struct err *err);
   int (*writer)(void *store, const char *key, const char *owner, bool overwrite,
                 const char *upload_state, struct object_writer **ret, struct err *err);
-  // Which writers are its own, and where they can be resumed from; NULL: nowhere.
-  const struct object_writer_ops *writer_ops;
-  const char *(*writer_state)(struct object_writer *w);
 };

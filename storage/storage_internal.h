@@ -6,6 +6,7 @@
 //   key.c       which keys are allowed, names of temporary and probe objects
 //   reader.c    an object_reader on get_range; a whole object through a writer
 //   stop.c      waiting that can be interrupted; retry with backoff
+//   keys.c      credentials that may be replaced while they are used
 //   web.c       what S3 and HTTP share: client, ranged answers; web_lanes.c: their connections
 //   xml.c       libxml2, tamed
 #pragma once
@@ -45,6 +46,33 @@ char *storage_owner_hash(const char *owner, char b[STORAGE_HASH_TEXT]);
 char *storage_partial_key(const char *key, const char *owner);
 bool storage_key_is_partial(const char *key);
 
+// ---- config.c ----
+
+// Credentials alone: the secrets and the user name. `to` keeps the rest of what it has.
+int storage_credentials_copy(const struct storage_config *from, struct storage_config *to,
+                             struct err *err);
+bool storage_credentials_equal(const struct storage_config *a, const struct storage_config *b);
+
+// ---- keys.c ----
+
+// The credentials in use, shared by all lanes of a store. A request takes a copy and its number;
+// the lane that first hears that they have expired gets new ones for all.
+struct storage_keys {
+  pthread_mutex_t lock;
+  struct storage_config now; // nothing but credentials
+  unsigned number;           // rises with each renewal
+  storage_renew_fn renew;    // NULL: there is nowhere to get others
+  void *arg;
+};
+
+int storage_keys_new(const struct storage_config *c, struct storage_keys **ret, struct err *err);
+void storage_keys_free(struct storage_keys *k); // NULL allowed
+// *ret is overwritten; storage_config_release() it.
+int storage_keys_take(struct storage_keys *k, struct storage_config *ret, unsigned *ret_number,
+                      struct err *err);
+// True: there are others now than those of that number.
+bool storage_keys_renew(struct storage_keys *k, unsigned number);
+
 // ---- reader.c ----
 
 int storage_range_reader(struct storage *s, const char *key, const struct storage_stat *stat,
@@ -71,7 +99,7 @@ bool stop_wait(struct stop *s, int64_t delay_ms); // true: it was set meanwhile
 #define RETRY_ATTEMPTS_MAX  5
 #define RETRY_FIRST_MS      200
 #define RETRY_LONGEST_MS    8000
-#define RETRY_GIVE_UP_MS    40000 // no new attempt when the first one began so long ago
+#define RETRY_GIVE_UP_MS    40000 // no third attempt when the first one began so long ago
 #define RETRY_AFTER_HEED_MS 30000 // a server that asks for more time gets it from the caller
 
 // Runs `once` until it succeeds, fails finally, or has failed too often; waits between with

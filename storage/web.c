@@ -5,26 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "base/cleanup.h"
 #include "base/str.h"
-
-int web_client_new(const struct storage_config *c, const struct address_filter *allowed,
-                   struct http_client **ret, struct err *err)
-{
-  struct http_settings settings = {
-      .tls = {.ca_pem = c->ca_pem,
-              .fingerprint_sha256 = c->fingerprint_sha256,
-              .insecure = c->insecure_skip_verify},
-      .allowed = allowed,
-  };
-  struct http_client *client = http_client_new(&settings, err);
-  if (!client)
-    return -1;
-  *ret = client;
-  return 0;
-}
 
 void web_shown_url(const char *url, struct buf *into)
 {
@@ -59,8 +44,10 @@ bool web_unescape(const char *text, char *b, size_t size)
 
 // ---- ranges ----
 
-char *web_range_text(const struct web_range *r, char b[64])
+char *web_range_text(struct web_range *r, char b[64])
 {
+  r->asked = r->got;
+  r->begun = false;
   snprintf(b, 64, "bytes=%" PRIu64 "-%" PRIu64, r->offset + r->got, r->offset + r->length - 1);
   return b;
 }
@@ -70,6 +57,72 @@ static int no_ranges(struct err *err)
   return err_set(err, ERR_UNSUPPORTED,
                  "the server ignores byte ranges (it sent more than was asked for), but images are "
                  "read by ranges: turn ranges on there, or use another store");
+}
+
+bool web_content_range(const char *text, struct web_content_range *ret)
+{
+  static const char unit[] = "bytes ";
+  const char *const ends = "-/";
+  uint64_t *const numbers[] = {&ret->first, &ret->last, &ret->total};
+  if (!text || strncasecmp(text, unit, strlen(unit)) != 0)
+    return false;
+  text += strlen(unit);
+  for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+    char number[24];
+    size_t digits = strspn(text, "0123456789");
+    int64_t value = 0;
+    if (digits == 0 || digits >= sizeof(number) || (i < 2 && text[digits] != ends[i]))
+      return false;
+    memcpy(number, text, digits);
+    number[digits] = '\0';
+    if (!str_int64(number, &value))
+      return false;
+    *numbers[i] = (uint64_t)value;
+    text += digits + (i < 2);
+  }
+  return *text == '\0' && ret->first <= ret->last && ret->last < ret->total;
+}
+
+static int part_head(struct web_range *r, const struct http_response *response, struct err *err)
+{
+  struct web_content_range c;
+  if (!web_content_range(http_response_header(response, "Content-Range"), &c))
+    return err_set(err, ERR_PROTOCOL, "the server sent a part without saying which");
+  if (c.first != r->offset + r->asked || c.last >= r->offset + r->length)
+    return err_set(err, ERR_PROTOCOL, "the server sent another part than was asked for");
+  r->promised = c.last - c.first + 1;
+  r->total_bytes = c.total;
+  return 0;
+}
+
+// Not 206: all of the object, from its start.
+static int whole_head(struct web_range *r, const struct http_response *response, struct err *err)
+{
+  uint64_t length = UINT64_MAX;
+  if (http_response_header(response, "Content-Length"))
+    web_content_length(response, &length);
+  if (r->offset + r->asked > 0 || (length != UINT64_MAX && length > r->length))
+    return no_ranges(err);
+  r->promised = r->total_bytes = length;
+  return 0;
+}
+
+int web_range_head(void *range, const struct http_response *response, struct err *err)
+{
+  struct web_range *r = range;
+  uint64_t length = 0;
+  int failed = response->status == 206 ? part_head(r, response, err) : whole_head(r, response, err);
+  if (failed)
+    return -1;
+  const char *encoding = http_response_header(response, "Content-Encoding");
+  if (r->promised != UINT64_MAX && web_content_length(response, &length) && length != r->promised)
+    return err_set(err, ERR_PROTOCOL, "the answer is not as long as its part is%s%.20s",
+                   encoding ? ": the server changes what it sends, Content-Encoding: " : "",
+                   encoding ? encoding : "");
+  if (r->same && !r->same(r, response))
+    return err_set(err, ERR_CHANGED, "the object is not the same any more");
+  r->begun = true;
+  return 0;
 }
 
 int web_range_sink(void *range, const void *data, size_t length, struct err *err)
@@ -82,36 +135,22 @@ int web_range_sink(void *range, const void *data, size_t length, struct err *err
   return 0;
 }
 
-// "bytes 5-9/100"
-static bool parse_content_range(const char *text, uint64_t *ret_first, uint64_t *ret_total)
+int web_range_check(struct web_range *r, const struct http_response *response, struct err *err)
 {
-  uint64_t last = 0;
-  return text &&
-         sscanf(text, "bytes %" SCNu64 "-%" SCNu64 "/%" SCNu64, ret_first, &last, ret_total) == 3;
-}
-
-int web_range_check(struct web_range *r, size_t asked, const struct http_response *response,
-                    uint64_t *ret_total_bytes, struct err *err)
-{
-  uint64_t first = 0, total = 0;
-  if (response->status == 206) {
-    if (!parse_content_range(http_response_header(response, "Content-Range"), &first, &total)) {
-      r->got = asked;
-      return err_set(err, ERR_PROTOCOL, "the server sent a part without saying which");
-    }
-  } else {
-    total = r->got - asked; // all of it, from the start
+  if (!r->begun && web_range_head(r, response, err) < 0) // an answer without a byte
+    return -1;
+  if (r->total_bytes == UINT64_MAX) {
+    r->promised = r->total_bytes = r->got - r->asked;
+    if (r->same && !r->same(r, response))
+      return err_set(err, ERR_CHANGED, "the object is not the same any more");
   }
-  if (first != r->offset + asked) {
-    r->got = asked;
-    return response->status == 206
-               ? err_set(err, ERR_PROTOCOL, "the server sent another part than was asked for")
-               : no_ranges(err);
+  if (r->got - r->asked != r->promised) {
+    r->got = r->asked;
+    return err_set(err, ERR_PROTOCOL, "the answer is not as long as its part is");
   }
-  *ret_total_bytes = total;
   if (r->got == r->length)
     return 0;
-  if (total < r->offset + r->length)
+  if (r->total_bytes < r->offset + r->length)
     return err_set(err, ERR_CHANGED, "the object became shorter while it was read");
   return err_set(err, ERR_UNREACHABLE, "the answer ended before all bytes were there");
 }

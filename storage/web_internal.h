@@ -14,8 +14,6 @@ struct web_lane {
   struct stop stop;
 };
 
-int web_client_new(const struct storage_config *c, const struct address_filter *allowed,
-                   struct http_client **ret, struct err *err);
 int web_lane_new(struct http_client *client, struct web_lane **ret, struct err *err);
 void web_lane_free(struct web_lane *l); // NULL allowed
 void web_lane_interrupt(void *lane);
@@ -23,7 +21,12 @@ void web_lane_interrupt(void *lane);
 // First in a store of such a kind; then these are its operations.
 struct web_store {
   struct http_client *client;
+  struct storage_keys *keys;
 };
+int web_store_open(struct web_store *s, const struct storage_config *c,
+                   const struct address_filter *allowed, struct err *err);
+void web_store_close(struct web_store *s); // zeroed: allowed
+struct storage_keys *web_store_keys(void *store);
 int web_store_lane_open(void *store, void **ret_lane, struct err *err);
 void web_store_lane_close(void *store, void *lane);
 void web_store_interrupt(void *store, void *lane);
@@ -52,21 +55,38 @@ void web_shown_url(const char *url, struct buf *into);
 // copied as it stands).
 bool web_unescape(const char *text, char *b, size_t size);
 
+// "bytes 5-9/100" of RFC 9110 section 14.4; false when malformed or against itself. A total that is
+// not told ("*") counts as malformed: no store leaves it out.
+struct web_content_range {
+  uint64_t first, last, total;
+};
+bool web_content_range(const char *text, struct web_content_range *ret);
+
 // A range on its way into memory. `got` survives a broken connection: the next attempt asks for the
-// rest only.
+// rest only. Therefore nothing is taken before the head of the answer has said that it is of the
+// object and the place that were asked for.
 struct web_range {
   char *into;
   size_t length, got;
   uint64_t offset;
+  // Whether the answer is of the object that is wanted, as far as it tells.
+  bool (*same)(const struct web_range *r, const struct http_response *response);
+  const char *identity; // for `same`
+  // of the answer under way
+  size_t asked;         // got before it
+  bool begun;           // its head was good
+  uint64_t promised;    // bytes that it will bring; UINT64_MAX = it does not say
+  uint64_t total_bytes; // of the object; UINT64_MAX = it does not say
 };
 
-// "bytes=5-9" for what is still missing.
-char *web_range_text(const struct web_range *r, char b[64]);
+// "bytes=5-9" for what is still missing. Begins an attempt.
+char *web_range_text(struct web_range *r, char b[64]);
+// http_request.head and .sink, with the range as their argument. ERR_UNSUPPORTED: the server
+// ignores ranges; ERR_CHANGED: it is not the same object any more.
+int web_range_head(void *range, const struct http_response *response, struct err *err);
 int web_range_sink(void *range, const void *data, size_t length, struct err *err);
-// After a 2xx answer: the range that was asked for came, and all of it. `asked` is r->got before
-// the call. ERR_UNSUPPORTED when the server ignores ranges, ERR_UNREACHABLE when bytes are missing.
-int web_range_check(struct web_range *r, size_t asked, const struct http_response *response,
-                    uint64_t *ret_total_bytes, struct err *err);
+// After a 2xx answer: all that was asked for came. ERR_UNREACHABLE when bytes are missing.
+int web_range_check(struct web_range *r, const struct http_response *response, struct err *err);
 // Content-Length as a number; false when absent or malformed.
 bool web_content_length(const struct http_response *r, uint64_t *ret);
 // RFC 1123 date, milliseconds since 1970; 0 when absent or malformed.

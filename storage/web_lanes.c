@@ -38,6 +38,30 @@ void web_lane_interrupt(void *lane)
 
 // ---- of a store ----
 
+int web_store_open(struct web_store *s, const struct storage_config *c,
+                   const struct address_filter *allowed, struct err *err)
+{
+  struct http_settings settings = {
+      .tls = {.ca_pem = c->ca_pem,
+              .fingerprint_sha256 = c->fingerprint_sha256,
+              .insecure = c->insecure_skip_verify},
+      .allowed = allowed,
+  };
+  s->client = http_client_new(&settings, err);
+  return s->client ? storage_keys_new(c, &s->keys, err) : -1;
+}
+
+void web_store_close(struct web_store *s)
+{
+  http_client_free(s->client);
+  storage_keys_free(s->keys);
+}
+
+struct storage_keys *web_store_keys(void *store)
+{
+  return ((struct web_store *)store)->keys;
+}
+
 int web_store_lane_open(void *store, void **ret_lane, struct err *err)
 {
   struct web_lane *lane = NULL;

@@ -318,7 +318,6 @@ static int reader(void *store, const char *key, struct object_reader **ret, stru
 static int writer(void *store, const char *key, const char *owner, bool overwrite,
                   const char *upload_state, struct object_writer **ret, struct err *err)
 {
-  (void)upload_state; // an upload starts over
   char *path cleanup_free = path_of(store, key, err);
   struct err failure = ERR_INIT;
   if (!path)
@@ -326,8 +325,11 @@ static int writer(void *store, const char *key, const char *owner, bool overwrit
   for (int tries = 0; tries < WRITER_TRIES; tries++) {
     failure = (struct err)ERR_INIT;
     if (make_parents(store, key, &failure) == 0 &&
-        object_writer_file(path, owner ? owner : "", overwrite, ret, &failure) == 0)
+        object_writer_file(path, owner ? owner : "", overwrite, ret, &failure) == 0) {
+      if (upload_state)
+        object_resume(*ret, upload_state);
       return 0;
+    }
     if (failure.kind != ERR_NOT_FOUND)
       break; // else: between the two, somebody tidied up
   }

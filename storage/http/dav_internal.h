@@ -34,8 +34,8 @@ struct dav_call {
   struct http_header headers[DAV_HEADERS_MAX];
   size_t header_count;
   const struct object_body *body;
-  int (*sink)(void *arg, const void *data, size_t length, struct err *err);
-  void *sink_arg;
+  int64_t total_timeout_ms; // 0 = none
+  struct web_range *range;  // the answer goes there; NULL: it is kept
 };
 
 void dav_call_header(struct dav_call *c, const char *name, const char *value);
@@ -57,6 +57,17 @@ int dav_get_range(void *store, void *lane, const char *key, const char *identity
 int dav_remove(void *store, void *lane, const char *key, struct err *err);
 int dav_remove_partial(void *store, void *lane, const char *key, const char *owner,
                        struct err *err);
+// A list under way, folder by folder.
+struct dav_walk {
+  struct dav *dav;
+  struct web_lane *lane;
+  struct strings folders; // to be looked at: keys with a slash at the end, "" for the base
+  size_t next;
+  struct strings *names; // found so far
+  size_t max;            // more: ERR_LIMIT
+};
+// What a server answers to PROPFIND for the folder `asked`. Pure.
+int dav_read_list(struct dav_walk *w, const char *asked, const struct buf *xml, struct err *err);
 int dav_list(void *store, void *lane, const char *folder, size_t max, struct strings *ret,
              struct err *err);
 int dav_put(void *store, void *lane, const char *key, const void *data, size_t length,

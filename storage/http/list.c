@@ -10,15 +10,6 @@
 #include "storage/http/dav_internal.h"
 #include "storage/xml_internal.h"
 
-struct walk {
-  struct dav *dav;
-  struct web_lane *lane;
-  struct strings folders; // to be looked at: keys with a slash at the end, "" for the base
-  size_t next;
-  struct strings *names;
-  size_t max;
-};
-
 static void doc_free(struct web_xml_doc **d)
 {
   web_xml_doc_free(*d);
@@ -60,7 +51,8 @@ static size_t depth_of(const char *key)
   return depth;
 }
 
-static int take(struct walk *w, const char *asked, const char *key, bool folder, struct err *err)
+static int take(struct dav_walk *w, const char *asked, const char *key, bool folder,
+                struct err *err)
 {
   size_t length = strlen(key);
   if (folder) {
@@ -82,10 +74,9 @@ static int take(struct walk *w, const char *asked, const char *key, bool folder,
   return strings_add(w->names, key) < 0 ? err_set(err, ERR_NO_MEMORY, "no memory for a list") : 0;
 }
 
-static int read_multistatus(struct walk *w, const char *asked, const struct http_response *r,
-                            struct err *err)
+int dav_read_list(struct dav_walk *w, const char *asked, const struct buf *xml, struct err *err)
 {
-  struct web_xml_doc *doc CLEANUP(doc_free) = web_xml_parse(r->body.data, r->body.length, err);
+  struct web_xml_doc *doc CLEANUP(doc_free) = web_xml_parse(xml->data, xml->length, err);
   if (!doc)
     return -1;
   const struct web_xml_node *root = web_xml_root(doc);
@@ -100,7 +91,7 @@ static int read_multistatus(struct walk *w, const char *asked, const struct http
   return 0;
 }
 
-static int list_folder(struct walk *w, const char *folder, const struct object_body *body,
+static int list_folder(struct dav_walk *w, const char *folder, const struct object_body *body,
                        struct err *err)
 {
   struct dav_call c = {.method = "PROPFIND", .key = folder, .what = "listing", .body = body};
@@ -108,11 +99,11 @@ static int list_folder(struct walk *w, const char *folder, const struct object_b
   dav_call_header(&c, "Depth", "1");
   dav_call_header(&c, "Content-Type", "application/xml");
   if (dav_request(w->dav, w->lane, &c, &r, err) == 0)
-    return read_multistatus(w, folder, &r, err);
+    return dav_read_list(w, folder, &r.body, err) < 0 ? err_prefix(err, "%s", c.what) : 0;
   return r.status == 404 ? 0 : -1;
 }
 
-static int walk(struct walk *w, const char *folder, struct err *err)
+static int walk(struct dav_walk *w, const char *folder, struct err *err)
 {
   struct buf xml CLEANUP(buf_release) = BUF_INIT(0);
   struct web_xml_doc *doc CLEANUP(doc_free) = web_xml_new("propfind", "DAV:");
@@ -131,7 +122,7 @@ static int walk(struct walk *w, const char *folder, struct err *err)
 int dav_list(void *store, void *lane, const char *folder, size_t max, struct strings *ret,
              struct err *err)
 {
-  struct walk w = {.dav = store, .lane = lane, .names = ret, .max = max};
+  struct dav_walk w = {.dav = store, .lane = lane, .names = ret, .max = max};
   int result = walk(&w, folder, err);
   strings_release(&w.folders);
   return result;

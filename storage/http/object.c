@@ -60,42 +60,44 @@ int dav_stat(void *store, void *lane, const char *key, struct storage_stat *ret,
 struct range_call {
   const struct dav *dav;
   struct web_lane *lane;
-  const char *key, *identity;
+  const char *key;
   struct web_range range;
 };
+
+static bool is_same(const struct web_range *r, const struct http_response *response)
+{
+  char identity[160];
+  if (str_empty(r->identity) || r->total_bytes == UINT64_MAX)
+    return true;
+  identity_of(response, r->total_bytes, identity);
+  return str_eq(identity, r->identity);
+}
 
 // No If-Match: it never holds for weak ETags. What came is looked at instead.
 static int range_once(void *arg, struct err *err)
 {
   struct range_call *g = arg;
-  char text[64], what[WHAT_BYTES], identity[160];
+  char text[64], what[WHAT_BYTES];
   snprintf(what, sizeof(what), "reading '%s'", g->key);
-  struct dav_call c = {
-      .method = "GET", .key = g->key, .what = what, .sink = web_range_sink, .sink_arg = &g->range};
+  struct dav_call c = {.method = "GET", .key = g->key, .what = what, .range = &g->range};
   dav_call_header(&c, "Range", web_range_text(&g->range, text));
   RESPONSE(r);
-  size_t asked = g->range.got;
-  uint64_t total = 0;
   if (dav_attempt(g->dav, g->lane, &c, &r, err) < 0)
     return r.status == 416 || r.status == 412
                ? err_set(err, ERR_CHANGED, "%s: the object is not the same any more", what)
                : -1;
-  if (web_range_check(&g->range, asked, &r, &total, err) < 0)
-    return err_prefix(err, "%s", what);
-  identity_of(&r, total, identity);
-  if (!str_empty(g->identity) && !str_eq(identity, g->identity))
-    return err_set(err, ERR_CHANGED, "%s: the object is not the same any more", what);
-  return 0;
+  return web_range_check(&g->range, &r, err) < 0 ? err_prefix(err, "%s", what) : 0;
 }
 
 int dav_get_range(void *store, void *lane, const char *key, const char *identity, void *into,
                   size_t length, uint64_t offset, struct err *err)
 {
-  struct range_call g = {.dav = store,
-                         .lane = lane,
-                         .key = key,
-                         .identity = identity,
-                         .range = {.into = into, .length = length, .offset = offset}};
+  struct range_call g = {
+      .dav = store,
+      .lane = lane,
+      .key = key,
+      .range = {
+          .into = into, .length = length, .offset = offset, .same = is_same, .identity = identity}};
   return storage_retry(&g.lane->stop, range_once, &g, err);
 }
 

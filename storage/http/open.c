@@ -47,7 +47,7 @@ int dav_open(const struct storage_config *c, const struct address_filter *allowe
     return err_set(err, ERR_NO_MEMORY, "no memory for a store");
   d->config = c;
   if (read_url(d, err) < 0 || check_credentials(c, err) < 0 ||
-      web_client_new(c, allowed, &d->web.client, err) < 0)
+      web_store_open(&d->web, c, allowed, err) < 0)
     return -1;
   *ret = TAKE(d);
   return 0;
@@ -56,7 +56,7 @@ int dav_open(const struct storage_config *c, const struct address_filter *allowe
 void dav_close(void *store)
 {
   struct dav *d = store;
-  http_client_free(d->web.client);
+  web_store_close(&d->web);
   free(d->base);
   free(d->path);
   free(d);
@@ -77,6 +77,7 @@ const struct storage_ops storage_http_ops = {
     .describe = describe,
     .open = dav_open,
     .close = dav_close,
+    .keys = web_store_keys,
     .lane_open = web_store_lane_open,
     .lane_close = web_store_lane_close,
     .interrupt = web_store_interrupt,

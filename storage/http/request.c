@@ -56,20 +56,23 @@ static int status_error(const struct dav_call *c, const struct http_response *r,
   return http_status_error(r, c->what, err);
 }
 
-int dav_attempt(const struct dav *d, struct web_lane *lane, const struct dav_call *c,
-                struct http_response *ret, struct err *err)
+static int attempt_with(const struct dav *d, struct web_lane *lane, const struct dav_call *c,
+                        const struct storage_config *keys, struct http_response *ret,
+                        struct err *err)
 {
   char *url cleanup_free = dav_url(d, c->key);
   struct http_request request = {
       .method = c->method,
       .url = url,
       .headers = c->headers,
-      .bearer = &d->config->token,
-      .basic_user = d->config->username,
-      .basic_password = &d->config->password,
+      .bearer = &keys->token,
+      .basic_user = keys->username,
+      .basic_password = &keys->password,
       .body_max = XML_BYTES_MAX,
-      .sink = c->sink,
-      .sink_arg = c->sink_arg,
+      .total_timeout_ms = c->total_timeout_ms,
+      .head = c->range ? web_range_head : NULL,
+      .sink = c->range ? web_range_sink : NULL,
+      .sink_arg = c->range,
       .idle_timeout_ms = str_eq(c->method, "MOVE") ? WEB_THINKING_TIMEOUT_MS : 0,
   };
   if (!url)
@@ -84,6 +87,25 @@ int dav_attempt(const struct dav *d, struct web_lane *lane, const struct dav_cal
   if (http_perform(lane->session, &request, ret, err) < 0)
     return err_prefix(err, "%s", c->what);
   return ret->status / 100 == 2 ? 0 : status_error(c, ret, err);
+}
+
+int dav_attempt(const struct dav *d, struct web_lane *lane, const struct dav_call *c,
+                struct http_response *ret, struct err *err)
+{
+  for (bool again = false;; again = true) {
+    struct storage_config keys CLEANUP(storage_config_release) = {0};
+    struct err failure = ERR_INIT;
+    unsigned number = 0;
+    if (storage_keys_take(d->web.keys, &keys, &number, err) < 0)
+      return -1;
+    if (attempt_with(d, lane, c, &keys, ret, &failure) == 0)
+      return 0;
+    if (again || ret->status != 401 || !storage_keys_renew(d->web.keys, number)) {
+      if (err)
+        *err = failure;
+      return -1;
+    }
+  }
 }
 
 struct attempt {

@@ -12,8 +12,10 @@
 #include "base/str.h"
 #include "storage/http/dav_internal.h"
 
-#define RESPONSE(name) struct http_response name CLEANUP(http_response_release) = {0}
-#define WHAT_BYTES     (LIMIT_PATH_BYTES + 64)
+#define RESPONSE(name)  struct http_response name CLEANUP(http_response_release) = {0}
+#define WHAT_BYTES      (LIMIT_PATH_BYTES + 64)
+
+#define DROP_TIMEOUT_MS 1000
 
 // One object on its way: shared by put and the writer.
 struct dav_object {
@@ -194,6 +196,26 @@ static int object_start(struct dav_object *o, struct web_lane *lane, const char 
   return o->partial ? 0 : err_set(err, ERR_NO_MEMORY, "no memory for a name");
 }
 
+// A lane that was interrupted does no more calls: then one try over a connection of its own, which
+// whoever interrupted it need not wait for long.
+static void drop_anyway(struct dav_object *o, struct web_lane *lane)
+{
+  struct web_lane *fresh = NULL;
+  struct dav_call c = {.method = "DELETE",
+                       .key = o->partial,
+                       .what = "removing a temporary object",
+                       .total_timeout_ms = DROP_TIMEOUT_MS};
+  RESPONSE(r);
+  if (!stop_is_set(&lane->stop)) {
+    object_drop(o, lane, NULL);
+    return;
+  }
+  if (!o->sent || web_lane_new(o->dav->web.client, &fresh, NULL) < 0)
+    return;
+  dav_attempt(o->dav, fresh, &c, &r, NULL);
+  web_lane_free(fresh);
+}
+
 int dav_put(void *store, void *lane, const char *key, const void *data, size_t length,
             const char *owner, bool only_new, struct err *err)
 {
@@ -206,7 +228,7 @@ int dav_put(void *store, void *lane, const char *key, const void *data, size_t l
   if (result == 0)
     result = object_finish(&o, lane, err);
   if (result < 0 && o.partial)
-    object_drop(&o, lane, NULL);
+    drop_anyway(&o, lane);
   free(o.key);
   free(o.partial);
   return result;

@@ -390,5 +390,4 @@ const struct storage_ops storage_nfs_ops = {
     .get_range = get_range,
     .put = put,
     .writer = nfs_writer,
-    .writer_ops = &nfs_writer_ops,
 };

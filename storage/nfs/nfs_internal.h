@@ -78,6 +78,5 @@ int nfs_unlink_path(struct nfs_lane *l, const char *key, struct err *err); // go
 // Folders above the key that became empty go, up to the prefix.
 void nfs_prune_parents(struct nfs_lane *l, const char *key);
 
-extern const struct object_writer_ops nfs_writer_ops;
 int nfs_writer(void *store, const char *key, const char *owner, bool overwrite,
                const char *upload_state, struct object_writer **ret, struct err *err);

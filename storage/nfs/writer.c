@@ -16,6 +16,7 @@
 #include "storage/nfs/nfs_internal.h"
 
 #define BEGIN_TRIES 5
+#define STATE_BYTES 160
 
 #define WHAT_BYTES  (LIMIT_PATH_BYTES + 64)
 
@@ -25,7 +26,9 @@ struct nfs_writer {
   char *key, *partial;
   char what[WHAT_BYTES];
   bool overwrite;
-  uint64_t inode; // of the temporary file
+  uint64_t inode;            // of the temporary file
+  char earlier[STATE_BYTES]; // to go on with
+  char state[STATE_BYTES];
   struct lane_set lanes;
   pthread_mutex_t lock; // guards doubt
   bool in_doubt;
@@ -73,12 +76,12 @@ static int lane_open(struct object_writer *base, void **ret_lane, struct err *er
 }
 
 // To the server's disk, over the connection that the bytes went through.
-static void flush(struct write_lane *l)
+static int flush(struct write_lane *l, struct err *err)
 {
   struct err failure = ERR_INIT;
   struct nfs_call call = {0};
   if (!l->dirty)
-    return;
+    return 0;
   l->dirty = false;
   if (l->nfs->broken != l->opened_at)
     err_set(&failure, ERR_UNREACHABLE,
@@ -87,14 +90,17 @@ static void flush(struct write_lane *l)
             l->writer->what);
   else if (nfs_finish(l->nfs, &call, nfs_fsync_async(l->nfs->nfs, l->nfs->file, nfs_done, &call),
                       l->writer->what, &failure) == 0)
-    return;
+    return 0;
   doubt(l->writer, &failure);
+  if (err)
+    *err = failure;
+  return -1;
 }
 
 static void lane_close(struct object_writer *base, void *arg)
 {
   struct write_lane *l = arg;
-  flush(l);
+  flush(l, NULL);
   lane_set_remove(&((struct nfs_writer *)base)->lanes, l);
   nfs_lane_free(l->nfs);
   free(l->buffer);
@@ -105,7 +111,7 @@ static int ensure_file(struct write_lane *l, struct err *err)
 {
   if (l->nfs->file && l->nfs->broken == l->opened_at)
     return 0;
-  flush(l); // what went before is in doubt
+  flush(l, NULL); // what went before is in doubt
   if (nfs_open_file(l->nfs, l->writer->partial, O_WRONLY, l->writer->what, err) < 0)
     return -1;
   l->opened_at = l->nfs->broken;
@@ -197,6 +203,15 @@ static int check_new(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
   return -1;
 }
 
+// Inode numbers are used again. The time of the last access is that when the file was made, for
+// nobody reads it.
+static void state_of(const struct nfs_writer *w, const struct nfs_stat_64 *st,
+                     char ret[STATE_BYTES])
+{
+  snprintf(ret, STATE_BYTES, "nfs:%" PRIu64 ":%" PRIu64 ".%09" PRIu64 ":%" PRIu64 ":%" PRIu64,
+           st->nfs_ino, st->nfs_atime, st->nfs_atime_nsec, st->nfs_size, w->base.size_bytes);
+}
+
 static int set_length(struct nfs_writer *w, struct nfs_lane *l, uint64_t size_bytes,
                       struct err *err)
 {
@@ -216,13 +231,44 @@ static int create_file(struct nfs_writer *w, struct nfs_lane *l, struct err *err
                  err) < 0)
     return -1;
   w->inode = st.nfs_ino;
+  state_of(w, &st, w->state);
   return nfs_close_file(l, w->what, err);
+}
+
+// 1: what an earlier writer left is there, under one name or the other; 0: it is not; -1: error.
+static int find_earlier(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
+{
+  const char *const names[] = {w->partial, w->key};
+  for (size_t i = 0; w->earlier[0] && i < ARRAY_SIZE(names); i++) {
+    struct nfs_stat_64 st;
+    struct err failure = ERR_INIT;
+    if (nfs_stat_path(l, names[i], &st, &failure) < 0) {
+      if (failure.kind == ERR_NOT_FOUND)
+        continue;
+      *err = failure;
+      return -1;
+    }
+    state_of(w, &st, w->state);
+    if (!str_eq(w->state, w->earlier))
+      continue;
+    w->inode = st.nfs_ino;
+    w->base.resumed = true;
+    w->base.stored = i == 1;
+    return 1;
+  }
+  return 0;
 }
 
 // A folder that was just made can be pruned by another one's clean-up before our file is in it.
 static int begin_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
 {
   struct err failure = ERR_INIT;
+  int found = find_earlier(w, l, &failure);
+  if (found) {
+    if (found < 0 && err)
+      *err = failure;
+    return found < 0 ? -1 : 0;
+  }
   if (check_new(w, l, err) < 0)
     return -1;
   for (int tries = 0; tries < BEGIN_TRIES; tries++) {
@@ -241,21 +287,6 @@ static int writer_begin(struct object_writer *base, uint64_t size_bytes, struct 
 {
   base->size_bytes = size_bytes;
   return with_lane((struct nfs_writer *)base, begin_with, err);
-}
-
-// The longest that it could get was set at the beginning.
-static int settle_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
-{
-  if (nfs_open_file(l, w->partial, O_WRONLY, w->what, err) < 0 ||
-      set_length(w, l, w->base.size_bytes, err) < 0)
-    return -1;
-  return nfs_close_file(l, w->what, err);
-}
-
-static int writer_settle(struct object_writer *base, uint64_t size_bytes, struct err *err)
-{
-  base->size_bytes = size_bytes;
-  return with_lane((struct nfs_writer *)base, settle_with, err);
 }
 
 // ---- commit ----
@@ -292,6 +323,16 @@ static int link_file(struct nfs_writer *w, struct nfs_lane *l, const char *from,
   return check_new(w, l, err) < 0 ? -1 : rename_file(w, l, from, to, err);
 }
 
+// Where the length is told at the end, the most that it could come to was set at the beginning.
+static int cut(struct nfs_writer *w, struct nfs_lane *l)
+{
+  struct err ignored = ERR_INIT; // commit looks at what is there
+  if (nfs_open_file(l, w->partial, O_WRONLY, w->what, &ignored) < 0)
+    return -1;
+  int failed = set_length(w, l, w->base.size_bytes, &ignored);
+  return nfs_close_file(l, w->what, &ignored) < 0 ? -1 : failed;
+}
+
 static int commit_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
 {
   struct nfs_stat_64 st;
@@ -301,6 +342,8 @@ static int commit_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err
   if (!from || !to)
     return -1;
   int result = nfs_stat_path(l, w->partial, &st, &failure);
+  if (result == 0 && st.nfs_ino == w->inode && st.nfs_size > w->base.size_bytes && cut(w, l) == 0)
+    result = nfs_stat_path(l, w->partial, &st, &failure);
   if (result == 0 && (st.nfs_size != w->base.size_bytes || st.nfs_ino != w->inode))
     return err_set(err, ERR_CORRUPT, "%s: the temporary file is not the one that was written",
                    w->what);
@@ -318,9 +361,11 @@ static int commit_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err
 static int writer_commit(struct object_writer *base, struct err *err)
 {
   struct nfs_writer *w = (struct nfs_writer *)base;
+  if (base->stored)
+    return 0;
   // Lanes that are still open do no call now: commit comes after the last part.
   for (size_t i = 0; i < w->lanes.count; i++)
-    flush(w->lanes.lanes[i]);
+    flush(w->lanes.lanes[i], NULL);
   if (w->in_doubt) {
     if (err)
       *err = w->doubt;
@@ -341,7 +386,25 @@ static int abort_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
 
 static int writer_abort(struct object_writer *base, struct err *err)
 {
+  ((struct nfs_writer *)base)->earlier[0] = '\0';
   return with_lane((struct nfs_writer *)base, abort_with, err);
+}
+
+static void writer_resume(struct object_writer *base, const char *state)
+{
+  struct nfs_writer *w = (struct nfs_writer *)base;
+  snprintf(w->earlier, sizeof(w->earlier), "%s", state);
+}
+
+static const char *writer_state(struct object_writer *base)
+{
+  return ((const struct nfs_writer *)base)->state;
+}
+
+static int writer_flush(struct object_writer *base, void *lane, struct err *err)
+{
+  (void)base;
+  return flush(lane, err);
 }
 
 static void writer_interrupt(struct object_writer *base)
@@ -359,32 +422,35 @@ static void writer_free(struct object_writer *base)
   free(w);
 }
 
-const struct object_writer_ops nfs_writer_ops = {
+static const struct object_writer_ops nfs_writer_ops = {
     .name = "nfs",
     .begin = writer_begin,
     .lane_open = lane_open,
     .lane_close = lane_close,
     .write_part = write_part,
-    .settle = writer_settle,
     .commit = writer_commit,
     .abort = writer_abort,
     .interrupt = writer_interrupt,
+    .resume = writer_resume,
+    .state = writer_state,
+    .flush = writer_flush,
     .free = writer_free,
 };
 
 int nfs_writer(void *store, const char *key, const char *owner, bool overwrite,
                const char *upload_state, struct object_writer **ret, struct err *err)
 {
-  (void)upload_state; // an upload starts over
   struct nfs_writer *w = calloc(1, sizeof(*w));
   if (!w)
     return err_set(err, ERR_NO_MEMORY, "no memory for a writer");
-  w->base = (struct object_writer){.ops = &nfs_writer_ops, .holes = true};
+  w->base = (struct object_writer){.ops = &nfs_writer_ops, .any_length = true, .holes = true};
   w->store = store;
   w->overwrite = overwrite;
   pthread_mutex_init(&w->lock, NULL);
   lane_set_init(&w->lanes, interrupt_lane);
   snprintf(w->what, sizeof(w->what), "writing '%s'", key);
+  if (upload_state)
+    writer_resume(&w->base, upload_state);
   w->key = str_dup(key);
   w->partial = storage_partial_key(key, owner);
   if (!w->key || !w->partial) {

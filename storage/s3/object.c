@@ -7,13 +7,8 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/str.h"
+#include "storage/s3/answers_internal.h"
 #include "storage/s3/s3_internal.h"
-#include "storage/xml_internal.h"
-
-static void doc_free(struct web_xml_doc **d)
-{
-  web_xml_doc_free(*d);
-}
 
 #define ANSWER(name) struct s3_answer name CLEANUP(s3_answer_release) = {0}
 #define WHAT_BYTES   (LIMIT_PATH_BYTES + 64)
@@ -48,14 +43,17 @@ int s3_head(const struct s3 *s3, struct web_lane *lane, const char *key, struct 
   struct err failure = ERR_INIT;
   if (s3_request(s3, lane, &c, &a, &failure) == 0)
     return read_head(&c, &a.http, ret, err);
-  // An answer to HEAD has no body that could say why. One byte of GET has.
+  // An answer to HEAD has no body that could say why. One byte of GET has; and where that finds
+  // that the credentials had expired, and gets new ones, the HEAD is worth another try.
   if (a.http.status >= 300 && a.http.status != 404 && a.http.status < 500) {
     ANSWER(why);
-    c.method = "GET";
-    s3_call_header(&c, "Range", "bytes=0-0");
+    struct s3_call get = {.method = "GET", .key = key, .what = what};
+    s3_call_header(&get, "Range", "bytes=0-0");
     struct err better = ERR_INIT;
-    if (s3_request(s3, lane, &c, &why, &better) < 0)
+    if (s3_request(s3, lane, &get, &why, &better) < 0)
       failure = better;
+    else if (s3_request(s3, lane, &c, &a, &failure) == 0)
+      return read_head(&c, &a.http, ret, err);
   }
   if (err)
     *err = failure;
@@ -76,27 +74,31 @@ int s3_stat(void *store, void *lane, const char *key, struct storage_stat *ret, 
 struct range_call {
   const struct s3 *s3;
   struct web_lane *lane;
-  const char *key, *etag;
+  const char *key;
   struct web_range range;
 };
+
+// For servers that do not know If-Match.
+static bool is_same(const struct web_range *r, const struct http_response *response)
+{
+  char etag[S3_ETAG_BYTES];
+  return str_empty(r->identity) || !s3_etag(response, etag) || str_eq(etag, r->identity);
+}
 
 static int range_once(void *arg, struct err *err)
 {
   struct range_call *g = arg;
   char text[64], what[WHAT_BYTES], quoted[S3_ETAG_BYTES + 3];
   snprintf(what, sizeof(what), "reading '%s'", g->key);
-  struct s3_call c = {
-      .method = "GET", .key = g->key, .what = what, .sink = web_range_sink, .sink_arg = &g->range};
+  struct s3_call c = {.method = "GET", .key = g->key, .what = what, .range = &g->range};
   s3_call_header(&c, "Range", web_range_text(&g->range, text));
-  if (!str_empty(g->etag)) {
-    snprintf(quoted, sizeof(quoted), "\"%s\"", g->etag);
+  if (!str_empty(g->range.identity)) {
+    snprintf(quoted, sizeof(quoted), "\"%s\"", g->range.identity);
     s3_call_header(&c, "If-Match", quoted);
   }
   ANSWER(a);
-  size_t asked = g->range.got;
-  uint64_t total = 0;
   if (s3_attempt(g->s3, g->lane, &c, &a, err) == 0)
-    return web_range_check(&g->range, asked, &a.http, &total, err);
+    return web_range_check(&g->range, &a.http, err) < 0 ? err_prefix(err, "%s", what) : 0;
   if (a.http.status == 412 || a.http.status == 416)
     return err_set(err, ERR_CHANGED, "%s: the object is not the same any more", what);
   return -1;
@@ -105,63 +107,19 @@ static int range_once(void *arg, struct err *err)
 int s3_get_range(void *store, void *lane, const char *key, const char *identity, void *into,
                  size_t length, uint64_t offset, struct err *err)
 {
-  struct range_call g = {.s3 = store,
-                         .lane = lane,
-                         .key = key,
-                         .etag = identity,
-                         .range = {.into = into, .length = length, .offset = offset}};
+  struct range_call g = {
+      .s3 = store,
+      .lane = lane,
+      .key = key,
+      .range = {
+          .into = into, .length = length, .offset = offset, .same = is_same, .identity = identity}};
   return storage_retry(&g.lane->stop, range_once, &g, err);
 }
 
 // ---- list ----
 
-struct page {
-  struct strings *names;
-  size_t max;
-  char *next; // continuation token, yours; NULL: that was all
-};
-
-static int take_key(struct page *p, const struct web_xml_node *key, bool encoded, struct err *err)
-{
-  char *text cleanup_free = web_xml_text_dup(key);
-  if (!text)
-    return err_set(err, ERR_NO_MEMORY, "no memory for a list");
-  if (encoded) { // application/x-www-form-urlencoded
-    for (char *c = text; *c; c++)
-      if (*c == '+')
-        *c = ' ';
-    web_unescape(text, text, strlen(text) + 1);
-  }
-  if (p->names->count == p->max)
-    return err_set(err, ERR_LIMIT, "there are more than %zu objects", p->max);
-  return strings_add(p->names, text) < 0 ? err_set(err, ERR_NO_MEMORY, "no memory for a list") : 0;
-}
-
-static int read_page(const struct http_response *r, struct page *p, struct err *err)
-{
-  struct web_xml_doc *doc CLEANUP(doc_free) = web_xml_parse(r->body.data, r->body.length, err);
-  char text[64];
-  if (!doc)
-    return -1;
-  const struct web_xml_node *root = web_xml_root(doc);
-  if (!web_xml_is(root, "ListBucketResult"))
-    return err_set(err, ERR_PROTOCOL, "the server's answer is not a list of objects");
-  bool encoded =
-      str_eq(web_xml_text(web_xml_child(root, "EncodingType"), text, sizeof(text)), "url");
-  for (const struct web_xml_node *n = web_xml_child(root, "Contents"); n;
-       n = web_xml_next(n, "Contents"))
-    if (take_key(p, web_xml_child(n, "Key"), encoded, err) < 0)
-      return -1;
-  if (str_eq(web_xml_text(web_xml_child(root, "IsTruncated"), text, sizeof(text)), "true")) {
-    p->next = web_xml_text_dup(web_xml_child(root, "NextContinuationToken"));
-    if (!p->next)
-      return err_set(err, ERR_PROTOCOL, "the server says that the list goes on, but not where");
-  }
-  return 0;
-}
-
 static int list_page(const struct s3 *s3, struct web_lane *lane, const char *prefix,
-                     const char *page_size, struct page *p, struct err *err)
+                     const char *page_size, struct s3_page *p, struct err *err)
 {
   char *token cleanup_free = TAKE(p->next);
   struct s3_call c = {.method = "GET", .what = "listing the bucket"};
@@ -172,13 +130,19 @@ static int list_page(const struct s3 *s3, struct web_lane *lane, const char *pre
   if (token)
     s3_call_query(&c, "continuation-token", token);
   ANSWER(a);
-  return s3_request(s3, lane, &c, &a, err) < 0 ? -1 : read_page(&a.http, p, err);
+  if (s3_request(s3, lane, &c, &a, err) < 0)
+    return -1;
+  if (s3_read_page(&a.http.body, p, err) < 0)
+    return err_prefix(err, "%s", c.what);
+  if (token && str_eq(token, p->next))
+    return err_set(err, ERR_PROTOCOL, "the server's list does not end: it goes on where it was");
+  return 0;
 }
 
 int s3_list(void *store, void *lane, const char *folder, size_t max, struct strings *ret,
             struct err *err)
 {
-  struct page p = {.names = ret, .max = max};
+  struct s3_page p = {.names = ret, .max = max};
   char *prefix cleanup_free = str_empty(folder) ? str_dup("") : str_printf("%s/", folder);
   char page_size[16];
   snprintf(page_size, sizeof(page_size), "%d", S3_LIST_PAGE);
@@ -201,7 +165,7 @@ int s3_check(void *store, void *lane, struct err *err)
 {
   struct s3 *s3 = store;
   struct strings names CLEANUP(strings_release) = {0};
-  struct page p = {.names = &names, .max = S3_LIST_PAGE};
+  struct s3_page p = {.names = &names, .max = S3_LIST_PAGE};
   const char *prefix = s3->config->prefix ? s3->config->prefix : "";
   int result = list_page(s3, lane, prefix, "1", &p, err);
   free(p.next);

@@ -67,7 +67,7 @@ static int read_endpoint(struct s3 *s3, struct err *err)
   const char *endpoint = s3->config->endpoint;
   char *standard cleanup_free = NULL;
   if (str_empty(endpoint)) // Amazon's own
-    endpoint = standard = str_printf("https://s3.%s.amazonaws.com", s3->credentials.region);
+    endpoint = standard = str_printf("https://s3.%s.amazonaws.com", s3->region);
   if (!endpoint)
     return err_set(err, ERR_NO_MEMORY, "no memory for a store");
   const char *authority = str_after(endpoint, "https://");
@@ -88,12 +88,7 @@ static int read_endpoint(struct s3 *s3, struct err *err)
 static int read_credentials(struct s3 *s3, struct err *err)
 {
   const struct storage_config *c = s3->config;
-  s3->credentials = (struct s3_credentials){
-      .key_id = c->access_key_id,
-      .key = c->secret_access_key,
-      .region = str_empty(c->region) ? "us-east-1" : c->region,
-      .service = "s3",
-  };
+  s3->region = str_empty(c->region) ? "us-east-1" : c->region;
   s3->anonymous = secret_empty(&c->access_key_id) && secret_empty(&c->secret_access_key);
   if (s3->anonymous && !c->read_only)
     return err_set(err, ERR_INVALID,
@@ -103,8 +98,7 @@ static int read_credentials(struct s3 *s3, struct err *err)
     return err_set(err, ERR_INVALID,
                    "accessKeyID and secretAccessKey belong together: one of them "
                    "is missing");
-  if (strpbrk(secret_reveal(&c->access_key_id), "\r\n/, ") ||
-      strpbrk(s3->credentials.region, "\r\n/, "))
+  if (strpbrk(secret_reveal(&c->access_key_id), "\r\n/, ") || strpbrk(s3->region, "\r\n/, "))
     return err_set(err, ERR_INVALID, "accessKeyID or region holds characters that cannot be");
   return 0;
 }
@@ -117,7 +111,7 @@ int s3_open(const struct storage_config *c, const struct address_filter *allowed
     return err_set(err, ERR_NO_MEMORY, "no memory for a store");
   s3->config = c;
   if (check_bucket(c->bucket, err) < 0 || read_credentials(s3, err) < 0 ||
-      read_endpoint(s3, err) < 0 || web_client_new(c, allowed, &s3->web.client, err) < 0)
+      read_endpoint(s3, err) < 0 || web_store_open(&s3->web, c, allowed, err) < 0)
     return -1;
   *ret = TAKE(s3);
   return 0;
@@ -126,7 +120,7 @@ int s3_open(const struct storage_config *c, const struct address_filter *allowed
 void s3_close(void *store)
 {
   struct s3 *s3 = store;
-  http_client_free(s3->web.client);
+  web_store_close(&s3->web);
   free(s3->origin);
   free(s3->host);
   free(s3->base_path);

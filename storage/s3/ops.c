@@ -18,6 +18,7 @@ const struct storage_ops storage_s3_ops = {
     .describe = describe,
     .open = s3_open,
     .close = s3_close,
+    .keys = web_store_keys,
     .lane_open = web_store_lane_open,
     .lane_close = web_store_lane_close,
     .interrupt = web_store_interrupt,
@@ -29,6 +30,4 @@ const struct storage_ops storage_s3_ops = {
     .get_range = s3_get_range,
     .put = s3_put,
     .writer = s3_writer,
-    .writer_ops = &s3_writer_ops,
-    .writer_state = s3_writer_state,
 };

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/str.h"
+#include "storage/s3/answers_internal.h"
 #include "storage/s3/s3_internal.h"
 #include "storage/xml_internal.h"
 
@@ -42,8 +43,15 @@ static void add(struct signed_headers *h, const char *name, const char *value)
 }
 
 static int send_signed(const struct s3 *s3, struct web_lane *lane, const struct s3_call *c,
-                       struct http_request *request, struct http_response *ret, struct err *err)
+                       const struct storage_config *keys, struct http_request *request,
+                       struct http_response *ret, struct err *err)
 {
+  const struct s3_credentials credentials = {
+      .key_id = keys->access_key_id,
+      .key = keys->secret_access_key,
+      .region = s3->region,
+      .service = "s3",
+  };
   struct buf path CLEANUP(buf_release) = BUF_INIT(0);
   struct buf query CLEANUP(buf_release) = BUF_INIT(0);
   struct buf authorization CLEANUP(buf_release) = BUF_INIT(0);
@@ -63,8 +71,8 @@ static int send_signed(const struct s3 *s3, struct web_lane *lane, const struct 
   add(&h, "Host", s3->host);
   add(&h, "x-amz-content-sha256", hash);
   add(&h, "x-amz-date", s3_amz_date(clock_wall_ms(), date));
-  if (!secret_empty(&s3->config->session_token))
-    add(&h, "x-amz-security-token", secret_reveal(&s3->config->session_token));
+  if (!secret_empty(&keys->session_token))
+    add(&h, "x-amz-security-token", secret_reveal(&keys->session_token));
   struct s3_to_sign to_sign = {.method = c->method,
                                .path = buf_str(&path),
                                .amz_date = date,
@@ -72,7 +80,7 @@ static int send_signed(const struct s3 *s3, struct web_lane *lane, const struct 
                                .headers = h.items,
                                .payload_hash = hash};
   if (!url || !buf_ok(&path) || !buf_ok(&query) ||
-      (!s3->anonymous && s3_sign(&s3->credentials, &to_sign, &authorization) < 0))
+      (!s3->anonymous && s3_sign(&credentials, &to_sign, &authorization) < 0))
     return err_set(err, ERR_NO_MEMORY, "no memory for a request");
   if (!s3->anonymous)
     add(&h, "Authorization", buf_str(&authorization));
@@ -142,8 +150,8 @@ static const struct code_row *row_of(const char *code)
 }
 
 // The region that the bucket is in, when that is what the answer is about; "" else.
-static void other_region(const struct s3 *s3, const struct s3_answer *a,
-                         const struct web_xml_node *error, char *b, size_t size)
+static void other_region(const struct s3 *s3, const struct s3_answer *a, const char *said, char *b,
+                         size_t size)
 {
   const char *header = http_response_header(&a->http, "x-amz-bucket-region");
   b[0] = '\0';
@@ -151,51 +159,37 @@ static void other_region(const struct s3 *s3, const struct s3_answer *a,
       !str_eq(a->code, "AuthorizationHeaderMalformed") &&
       !str_eq(a->code, "IllegalLocationConstraintException") && a->http.status / 100 != 3)
     return;
-  if (header)
-    snprintf(b, size, "%s", header);
-  else
-    web_xml_text(web_xml_child(error, "Region"), b, size);
-  if (str_eq(b, s3->credentials.region))
+  snprintf(b, size, "%s", header ? header : said);
+  if (str_eq(b, s3->region))
     b[0] = '\0';
-}
-
-static void clean(char *text)
-{
-  for (char *p = text; *p; p++)
-    if ((unsigned char)*p < 0x20)
-      *p = ' ';
 }
 
 int s3_answer_error(const struct s3 *s3, const struct s3_call *c, struct s3_answer *a,
                     struct err *err)
 {
-  struct web_xml_doc *doc = web_xml_parse(a->http.body.data, a->http.body.length, NULL);
-  const struct web_xml_node *error =
-      doc && web_xml_is(web_xml_root(doc), "Error") ? web_xml_root(doc) : NULL;
-  char message[200], region[64];
-  web_xml_text(web_xml_child(error, "Code"), a->code, sizeof(a->code));
-  web_xml_text(web_xml_child(error, "Message"), message, sizeof(message));
-  clean(message);
-  other_region(s3, a, error, region, sizeof(region));
-  web_xml_doc_free(doc);
+  struct s3_error e;
+  char region[64];
+  s3_read_error(&a->http.body, &e);
+  snprintf(a->code, sizeof(a->code), "%s", e.code);
+  other_region(s3, a, e.region, region, sizeof(region));
 
   const struct code_row *row = row_of(a->code);
   if (region[0])
     return err_set(err, ERR_INVALID,
                    "%s: the bucket is in region '%s', not in '%s': correct the region", c->what,
-                   region, s3->credentials.region);
+                   region, s3->region);
   if (!row || a->http.status == 503) { // S3's words vary; 503 always means "later"
     http_status_error(&a->http, c->what, err);
     if (err && a->code[0])
       snprintf(err->message, sizeof(err->message), "%s: %.60s: %s (HTTP %ld)", c->what, a->code,
-               message, a->http.status);
+               e.message, a->http.status);
     return -1;
   }
   if (s3->anonymous && row->kind == ERR_DENIED)
     return err_set(err, ERR_DENIED, "%s: the bucket is not public: give credentials (%s)", c->what,
                    a->code);
   err_set(err, row->kind, "%s: %s%s(%s%s%s)", c->what, row->sentence ? row->sentence : "",
-          row->sentence ? " " : "", a->code, message[0] ? ": " : "", message);
+          row->sentence ? " " : "", a->code, e.message[0] ? ": " : "", e.message);
   if (err)
     err->retry_after_ms = (long)a->http.retry_after_ms;
   return -1;
@@ -203,13 +197,15 @@ int s3_answer_error(const struct s3 *s3, const struct s3_call *c, struct s3_answ
 
 // ---- calls ----
 
-int s3_attempt(const struct s3 *s3, struct web_lane *lane, const struct s3_call *c,
-               struct s3_answer *ret, struct err *err)
+static int attempt_with(const struct s3 *s3, struct web_lane *lane, const struct s3_call *c,
+                        const struct storage_config *keys, struct s3_answer *ret, struct err *err)
 {
   struct http_request request = {
       .method = c->method,
-      .sink = c->sink,
-      .sink_arg = c->sink_arg,
+      .head = c->range ? web_range_head : NULL,
+      .sink = c->range ? web_range_sink : NULL,
+      .sink_arg = c->range,
+      .no_redirects = true, // the signature is of this host and path
       .body_max = XML_BYTES_MAX,
       .idle_timeout_ms = c->slow ? WEB_THINKING_TIMEOUT_MS : 0,
   };
@@ -220,9 +216,38 @@ int s3_attempt(const struct s3 *s3, struct web_lane *lane, const struct s3_call 
     request.read_arg = (void *)(uintptr_t)c->body;
   }
   s3_answer_release(ret);
-  if (send_signed(s3, lane, c, &request, &ret->http, err) < 0)
+  if (send_signed(s3, lane, c, keys, &request, &ret->http, err) < 0)
     return err_prefix(err, "%s", c->what);
   return ret->http.status / 100 == 2 ? 0 : s3_answer_error(s3, c, ret, err);
+}
+
+static bool keys_are_stale(const struct s3_answer *a)
+{
+  static const char *const stale[] = {"ExpiredToken", "TokenRefreshRequired", "InvalidToken",
+                                      "InvalidTokenId", "InvalidAccessKeyId"};
+  for (size_t i = 0; i < ARRAY_SIZE(stale); i++)
+    if (str_eq(a->code, stale[i]))
+      return true;
+  return false;
+}
+
+int s3_attempt(const struct s3 *s3, struct web_lane *lane, const struct s3_call *c,
+               struct s3_answer *ret, struct err *err)
+{
+  for (bool again = false;; again = true) {
+    struct storage_config keys CLEANUP(storage_config_release) = {0};
+    struct err failure = ERR_INIT;
+    unsigned number = 0;
+    if (storage_keys_take(s3->web.keys, &keys, &number, err) < 0)
+      return -1;
+    if (attempt_with(s3, lane, c, &keys, ret, &failure) == 0)
+      return 0;
+    if (again || !keys_are_stale(ret) || !storage_keys_renew(s3->web.keys, number)) {
+      if (err)
+        *err = failure;
+      return -1;
+    }
+  }
 }
 
 struct attempt {

@@ -4,6 +4,7 @@
 //   sign.c     Signature Version 4
 //   open.c     endpoint, bucket, credentials
 //   request.c  one signed request, its retries, what S3's error codes mean
+//   answers.c  what the XML of an answer says
 //   body.c     digests of a body, and which of them goes along
 //   object.c   stat, ranges, list, remove, put
 //   upload.c   multipart: begin, parts, complete, abort, list
@@ -34,10 +35,10 @@
 struct s3 {
   struct web_store web;
   const struct storage_config *config;
-  struct s3_credentials credentials; // borrows from config
-  char *origin;                      // "https://host:port", with the bucket in virtual-host style
-  char *host;                        // the Host header
-  char *base_path;                   // "/" or "/bucket/"
+  const char *region; // borrowed from config
+  char *origin;       // "https://host:port", with the bucket in virtual-host style
+  char *host;         // the Host header
+  char *base_path;    // "/" or "/bucket/"
   bool tls;
   bool anonymous;                 // no credentials: requests are not signed
   atomic_bool no_conditional_put; // the server does not know If-None-Match on writes
@@ -59,9 +60,8 @@ struct s3_call {
   size_t header_count;
   const char *payload_hash; // NULL: no body
   const struct object_body *body;
-  int (*sink)(void *arg, const void *data, size_t length, struct err *err);
-  void *sink_arg;
-  bool slow; // the server may think for minutes
+  struct web_range *range; // the answer goes there; NULL: it is kept
+  bool slow;               // the server may think for minutes
 };
 
 struct s3_answer {
@@ -152,7 +152,5 @@ int s3_upload_abort(const struct s3 *s3, struct web_lane *lane, const char *key,
                     const char *upload_id, struct err *err); // gone already: 0
 int s3_remove_partial(void *store, void *lane, const char *key, const char *owner, struct err *err);
 
-extern const struct object_writer_ops s3_writer_ops;
 int s3_writer(void *store, const char *key, const char *owner, bool overwrite,
               const char *upload_state, struct object_writer **ret, struct err *err);
-const char *s3_writer_state(struct object_writer *w);

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/str.h"
+#include "storage/s3/answers_internal.h"
 #include "storage/s3/s3_internal.h"
 #include "storage/xml_internal.h"
 
@@ -15,9 +16,10 @@ static void doc_free(struct web_xml_doc **d)
   web_xml_doc_free(*d);
 }
 
-#define ANSWER(name)     struct s3_answer name CLEANUP(s3_answer_release) = {0}
-#define WHAT_BYTES       (LIMIT_PATH_BYTES + 64)
-#define UPLOADS_OF_A_KEY 1000 // more than that at once is not ours
+#define ANSWER(name)  struct s3_answer name CLEANUP(s3_answer_release) = {0}
+#define WHAT_BYTES    (LIMIT_PATH_BYTES + 64)
+#define ABORT_ROUNDS  10  // until an upload is gone, or a page of them
+#define ABORT_WAIT_MS 100 // more with each round
 
 static bool is_gone(const struct s3_answer *a)
 {
@@ -42,15 +44,7 @@ int s3_upload_create(const struct s3 *s3, struct web_lane *lane, const char *key
     s3_call_header(&c, S3_OWNER_HEADER, escaped);
   if (s3_request(s3, lane, &c, &a, err) < 0)
     return -1;
-  struct web_xml_doc *doc CLEANUP(doc_free) =
-      web_xml_parse(a.http.body.data, a.http.body.length, err);
-  if (!doc)
-    return -1;
-  char *id cleanup_free = web_xml_text_dup(web_xml_child(web_xml_root(doc), "UploadId"));
-  if (str_empty(id) || strlen(id) >= S3_UPLOAD_ID_MAX)
-    return err_set(err, ERR_PROTOCOL, "%s: the server gives no usable upload id", what);
-  snprintf(upload_id, S3_UPLOAD_ID_MAX, "%s", id);
-  return 0;
+  return s3_read_upload_id(&a.http.body, upload_id, err) < 0 ? err_prefix(err, "%s", what) : 0;
 }
 
 // ---- parts ----
@@ -71,7 +65,8 @@ static int part_once(void *arg, struct err *err)
     return -1;
   if (!s3_etag(&a.http, p->etag))
     return err_set(err, ERR_PROTOCOL, "%s: the server gives no ETag", p->call->what);
-  return s3_check_etag(&a.http, p->etag, p->digests, err);
+  return s3_check_etag(&a.http, p->etag, p->digests, err) < 0 ? err_prefix(err, "%s", p->call->what)
+                                                              : 0;
 }
 
 int s3_upload_part(const struct s3 *s3, struct web_lane *lane, const char *key,
@@ -92,55 +87,13 @@ int s3_upload_part(const struct s3 *s3, struct web_lane *lane, const char *key,
   return storage_retry(&lane->stop, part_once, &p, err);
 }
 
-struct parts_page {
-  int (*fn)(void *arg, uint32_t number, uint64_t length, const char *etag, struct err *err);
-  void *arg;
-  char marker[32]; // "" when that was all
-};
-
-static void strip_quotes(char *text)
-{
-  size_t n = strlen(text);
-  if (n >= 2 && text[0] == '"' && text[n - 1] == '"') {
-    memmove(text, text + 1, n - 2);
-    text[n - 2] = '\0';
-  }
-}
-
-static int read_parts(const struct http_response *r, struct parts_page *p, struct err *err)
-{
-  struct web_xml_doc *doc CLEANUP(doc_free) = web_xml_parse(r->body.data, r->body.length, err);
-  char text[32], etag[S3_ETAG_BYTES];
-  if (!doc)
-    return -1;
-  const struct web_xml_node *root = web_xml_root(doc);
-  for (const struct web_xml_node *n = web_xml_child(root, "Part"); n; n = web_xml_next(n, "Part")) {
-    int64_t number = 0, length = 0;
-    if (!str_int64(web_xml_text(web_xml_child(n, "PartNumber"), text, sizeof(text)), &number) ||
-        !str_int64(web_xml_text(web_xml_child(n, "Size"), text, sizeof(text)), &length) ||
-        number < 1 || number > S3_PARTS_MAX || length < 0)
-      return err_set(err, ERR_PROTOCOL, "the server's list of parts makes no sense");
-    web_xml_text(web_xml_child(n, "ETag"), etag, sizeof(etag));
-    strip_quotes(etag);
-    if (p->fn(p->arg, (uint32_t)number - 1, (uint64_t)length, etag, err) < 0)
-      return -1;
-  }
-  bool more = str_eq(web_xml_text(web_xml_child(root, "IsTruncated"), text, sizeof(text)), "true");
-  web_xml_text(more ? web_xml_child(root, "NextPartNumberMarker") : NULL, p->marker,
-               sizeof(p->marker));
-  return more && !p->marker[0] ? err_set(err, ERR_PROTOCOL,
-                                         "the list of parts does not say where "
-                                         "it goes on")
-                               : 0;
-}
-
 int s3_upload_parts(const struct s3 *s3, struct web_lane *lane, const char *key,
                     const char *upload_id,
                     int (*fn)(void *arg, uint32_t number, uint64_t length, const char *etag,
                               struct err *err),
                     void *arg, struct err *err)
 {
-  struct parts_page page = {.fn = fn, .arg = arg};
+  struct s3_parts_page page = {.fn = fn, .arg = arg};
   char what[WHAT_BYTES], marker[32];
   snprintf(what, sizeof(what), "listing the parts of '%s'", key);
   for (int pages = 0; pages < S3_PARTS_MAX; pages++) {
@@ -152,10 +105,12 @@ int s3_upload_parts(const struct s3 *s3, struct web_lane *lane, const char *key,
       s3_call_query(&c, "part-number-marker", marker);
     if (s3_request(s3, lane, &c, &a, err) < 0)
       return is_gone(&a) ? err_set(err, ERR_NOT_FOUND, "%s: no such upload", what) : -1;
-    if (read_parts(&a.http, &page, err) < 0)
-      return -1;
+    if (s3_read_parts(&a.http.body, &page, err) < 0)
+      return err_prefix(err, "%s", what);
     if (!page.marker[0])
       return 0;
+    if (str_eq(page.marker, marker))
+      break;
   }
   return err_set(err, ERR_PROTOCOL, "%s: the list does not end", what);
 }
@@ -178,7 +133,7 @@ static int complete_once(void *arg, struct err *err)
   struct web_xml_doc *doc CLEANUP(doc_free) =
       web_xml_parse(a.http.body.data, a.http.body.length, err);
   if (!doc)
-    return -1;
+    return err_prefix(err, "%s", p->call->what);
   if (web_xml_is(web_xml_root(doc), "CompleteMultipartUploadResult"))
     return 0;
   s3_answer_error(p->s3, p->call, &a, err);
@@ -237,42 +192,43 @@ int s3_upload_abort(const struct s3 *s3, struct web_lane *lane, const char *key,
 
 // ---- what interrupted uploads left ----
 
-static int read_uploads(const struct http_response *r, const char *key, struct strings *ids,
-                        struct err *err)
+// One page of the list, and the end of what it names. *ret_count: how many.
+static int remove_page(void *store, void *lane, const char *key, size_t *ret_count, struct err *err)
 {
-  struct web_xml_doc *doc CLEANUP(doc_free) = web_xml_parse(r->body.data, r->body.length, err);
-  if (!doc)
+  struct strings ids CLEANUP(strings_release) = {0};
+  struct s3_call c = {.method = "GET", .what = "listing unfinished uploads"};
+  ANSWER(a);
+  s3_call_query(&c, "uploads", "");
+  s3_call_query(&c, "prefix", key);
+  if (s3_request(store, lane, &c, &a, err) < 0)
     return -1;
-  const struct web_xml_node *root = web_xml_root(doc);
-  for (const struct web_xml_node *n = web_xml_child(root, "Upload"); n;
-       n = web_xml_next(n, "Upload")) {
-    char *name cleanup_free = web_xml_text_dup(web_xml_child(n, "Key"));
-    char *id cleanup_free = web_xml_text_dup(web_xml_child(n, "UploadId"));
-    if (str_eq(name, key) && !str_empty(id) && strings_add(ids, id) < 0)
-      return err_set(err, ERR_NO_MEMORY, "no memory for a list of uploads");
-  }
+  if (s3_read_uploads(&a.http.body, key, &ids, err) < 0)
+    return err_prefix(err, "%s", c.what);
+  for (size_t i = 0; i < ids.count; i++)
+    if (s3_upload_abort(store, lane, key, ids.items[i], err) < 0)
+      return -1;
+  *ret_count = ids.count;
   return 0;
 }
 
 // The list is sorted by key, and nothing that begins with this key comes before it: its uploads are
-// on the first pages. After each round of aborts the list is read anew.
+// on the first pages. After each round of aborts the list is read anew; a part that was on its way
+// can make an abort necessary again.
 int s3_remove_partial(void *store, void *lane, const char *key, const char *owner, struct err *err)
 {
   (void)owner; // S3 does not tell the metadata of an upload that is not complete
-  for (int round = 0; round < UPLOADS_OF_A_KEY; round++) {
-    struct strings ids CLEANUP(strings_release) = {0};
-    struct s3_call c = {.method = "GET", .what = "listing unfinished uploads"};
-    ANSWER(a);
-    s3_call_query(&c, "uploads", "");
-    s3_call_query(&c, "prefix", key);
-    if (s3_request(store, lane, &c, &a, err) < 0 || read_uploads(&a.http, key, &ids, err) < 0)
+  struct web_lane *l = lane;
+  for (int round = 0; round < ABORT_ROUNDS; round++) {
+    size_t count = 0;
+    if (remove_page(store, lane, key, &count, err) < 0)
       return -1;
-    if (ids.count == 0)
+    if (count == 0)
       return 0;
-    for (size_t i = 0; i < ids.count; i++)
-      if (s3_upload_abort(store, lane, key, ids.items[i], err) < 0)
-        return -1;
+    if (stop_wait(&l->stop, round * ABORT_WAIT_MS))
+      return err_set(err, ERR_CANCELLED, "cancelled");
   }
-  return err_set(err, ERR_LIMIT, "there are more than %d unfinished uploads of '%s'",
-                 UPLOADS_OF_A_KEY, key);
+  return err_set(
+      err, ERR_PROTOCOL,
+      "the server still lists unfinished uploads of '%s' after they were removed %d times", key,
+      ABORT_ROUNDS);
 }

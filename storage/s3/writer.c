@@ -84,33 +84,53 @@ static int writer_write_part(struct object_writer *base, void *lane, uint32_t nu
   return note_part(w, number, body->length, etag, err);
 }
 
-// Parts know their places already, and a single PUT takes as much of `small` as there is.
-static int writer_settle(struct object_writer *base, uint64_t size_bytes, struct err *err)
-{
-  (void)base, (void)size_bytes, (void)err;
-  return 0;
-}
-
 // ---- begin ----
 
-// "NONCE:UPLOADID" of an earlier writer. 1: it is still there, and its parts are known now; 0:
-// start over; -1: error.
-static int resume(struct s3_writer *w, struct web_lane *lane, struct err *err)
+// "NONCE:UPLOADID" of an earlier writer; anything else is no state.
+static void take_state(struct s3_writer *w, const char *state)
 {
-  const char *colon = strchr(w->state, ':');
-  if (!colon || colon - w->state != S3_NONCE_BYTES - 1 || str_empty(colon + 1))
-    return 0;
-  memcpy(w->nonce, w->state, S3_NONCE_BYTES - 1);
+  const char *colon = strchr(state, ':');
+  if (!colon || colon - state != S3_NONCE_BYTES - 1 || str_empty(colon + 1) ||
+      strlen(state) >= sizeof(w->state))
+    return;
+  snprintf(w->state, sizeof(w->state), "%s", state);
+  memcpy(w->nonce, state, S3_NONCE_BYTES - 1);
   snprintf(w->upload_id, sizeof(w->upload_id), "%s", colon + 1);
+}
+
+// The upload is gone: because it was completed, and nobody noted that?
+static int look_whether_stored(struct s3_writer *w, struct web_lane *lane, struct err *err)
+{
   struct err failure = ERR_INIT;
-  if (s3_upload_parts(w->s3, lane, w->key, w->upload_id, note_found_part, w, &failure) == 0)
-    return 1;
+  int there = s3_is_ours(w->s3, lane, w->key, w->nonce, w->web.base.size_bytes, &failure);
   w->upload_id[0] = '\0';
-  if (failure.kind == ERR_NOT_FOUND || failure.kind == ERR_INVALID)
-    return 0;
+  if (there >= 0 || failure.kind == ERR_EXISTS) {
+    w->web.base.stored = there == 1;
+    return there == 1;
+  }
   if (err)
     *err = failure;
   return -1;
+}
+
+// 1: what an earlier writer left is still there, and its parts are known now; 0: start over; -1:
+// error.
+static int resume(struct s3_writer *w, struct web_lane *lane, struct err *err)
+{
+  if (!w->upload_id[0])
+    return 0;
+  struct err failure = ERR_INIT;
+  int result = 1;
+  if (s3_upload_parts(w->s3, lane, w->key, w->upload_id, note_found_part, w, &failure) < 0) {
+    if (failure.kind != ERR_NOT_FOUND && failure.kind != ERR_INVALID) {
+      if (err)
+        *err = failure;
+      return -1;
+    }
+    result = look_whether_stored(w, lane, err);
+  }
+  w->web.base.resumed = result == 1;
+  return result;
 }
 
 static int begin_multipart(struct s3_writer *w, struct err *err)
@@ -136,12 +156,13 @@ static int writer_begin(struct object_writer *base, uint64_t size_bytes, struct 
   if (size_bytes > S3_OBJECT_MAX)
     return err_set(err, ERR_LIMIT, "'%s' would have %" PRIu64 " bytes, and S3 takes 5 TiB at most",
                    w->key, size_bytes);
+  base->size_bytes = size_bytes;
   if (size_bytes > S3_SINGLE_MAX)
     return begin_multipart(w, err);
   base->parts_max = 1;
   base->part_min_bytes = 0;
   s3_nonce(w->nonce);
-  w->state[0] = '\0';
+  w->state[0] = w->upload_id[0] = '\0';
   w->small = malloc(size_bytes ? (size_t)size_bytes : 1);
   return w->small ? 0 : err_set(err, ERR_NO_MEMORY, "no memory for '%s'", w->key);
 }
@@ -151,9 +172,10 @@ static int writer_begin(struct object_writer *base, uint64_t size_bytes, struct 
 static int parts_xml(struct s3_writer *w, struct buf *into, struct err *err)
 {
   struct web_xml_doc *doc CLEANUP(doc_free) = web_xml_new("CompleteMultipartUpload", S3_XMLNS);
-  uint64_t total = 0;
+  uint64_t total = 0, size = w->web.base.size_bytes;
   bool full = !doc;
-  for (size_t i = 0; i < w->part_capacity && w->parts[i].etag[0] && !full; i++) {
+  // An earlier try of an object that was longer may have left more.
+  for (size_t i = 0; i < w->part_capacity && w->parts[i].etag[0] && total < size && !full; i++) {
     char number[24], etag[S3_ETAG_BYTES + 3];
     snprintf(number, sizeof(number), "%zu", i + 1);
     snprintf(etag, sizeof(etag), "\"%s\"", w->parts[i].etag);
@@ -164,10 +186,10 @@ static int parts_xml(struct s3_writer *w, struct buf *into, struct err *err)
   }
   if (full || web_xml_write(doc, into) < 0)
     return err_set(err, ERR_NO_MEMORY, "no memory for the list of parts");
-  if (total != w->web.base.size_bytes)
+  if (total != size)
     return err_set(err, ERR_INTERNAL,
                    "commit of '%s' with parts of %" PRIu64 " bytes together instead of %" PRIu64,
-                   w->key, total, w->web.base.size_bytes);
+                   w->key, total, size);
   return 0;
 }
 
@@ -186,6 +208,8 @@ static int commit_multipart(struct s3_writer *w, struct web_lane *lane, struct e
 {
   struct buf xml CLEANUP(buf_release) = BUF_INIT(0);
   struct err failure = ERR_INIT;
+  if (w->web.base.stored)
+    return check_size(w, lane, err);
   if (!w->overwrite) {
     int there = s3_is_ours(w->s3, lane, w->key, w->nonce, w->web.base.size_bytes, err);
     if (there != 0)
@@ -246,6 +270,36 @@ static int writer_abort(struct object_writer *base, struct err *err)
   return result;
 }
 
+static void writer_resume(struct object_writer *base, const char *state)
+{
+  take_state((struct s3_writer *)base, state);
+}
+
+static const char *writer_state(struct object_writer *base)
+{
+  const struct s3_writer *w = (const struct s3_writer *)base;
+  return w->state[0] && !is_single(w) ? w->state : NULL;
+}
+
+// A part that was answered is on the server's disks.
+static int writer_flush(struct object_writer *base, void *lane, struct err *err)
+{
+  (void)base, (void)lane, (void)err;
+  return 0;
+}
+
+static bool writer_part_tag(struct object_writer *base, uint32_t number,
+                            char ret_tag[OBJECT_TAG_BYTES], uint64_t *ret_length)
+{
+  struct s3_writer *w = (struct s3_writer *)base;
+  LOCK_FOR_SCOPE(&w->lock);
+  if (number >= w->part_capacity || !w->parts[number].etag[0])
+    return false;
+  snprintf(ret_tag, OBJECT_TAG_BYTES, "%s", w->parts[number].etag);
+  *ret_length = w->parts[number].length;
+  return true;
+}
+
 static void writer_free(struct object_writer *base)
 {
   struct s3_writer *w = (struct s3_writer *)base;
@@ -258,16 +312,19 @@ static void writer_free(struct object_writer *base)
   free(w);
 }
 
-const struct object_writer_ops s3_writer_ops = {
+static const struct object_writer_ops s3_writer_ops = {
     .name = "s3",
     .begin = writer_begin,
     .lane_open = web_writer_lane_open,
     .lane_close = web_writer_lane_close,
     .write_part = writer_write_part,
-    .settle = writer_settle,
     .commit = writer_commit,
     .abort = writer_abort,
     .interrupt = web_writer_interrupt,
+    .resume = writer_resume,
+    .state = writer_state,
+    .flush = writer_flush,
+    .part_tag = writer_part_tag,
     .free = writer_free,
 };
 
@@ -282,10 +339,11 @@ int s3_writer(void *store, const char *key, const char *owner, bool overwrite,
   w->web.base.part_min_bytes = S3_PART_MIN;
   w->web.base.part_max_bytes = S3_PART_MAX;
   w->web.base.parts_max = S3_PARTS_MAX;
+  w->web.base.any_length = true;
   w->overwrite = overwrite;
   pthread_mutex_init(&w->lock, NULL);
-  if (upload_state && strlen(upload_state) < sizeof(w->state))
-    snprintf(w->state, sizeof(w->state), "%s", upload_state);
+  if (upload_state)
+    take_state(w, upload_state);
   w->key = str_dup(key);
   w->owner = str_dup(owner ? owner : "");
   if (!w->key || !w->owner) {
@@ -294,10 +352,4 @@ int s3_writer(void *store, const char *key, const char *owner, bool overwrite,
   }
   *ret = &w->web.base;
   return 0;
-}
-
-const char *s3_writer_state(struct object_writer *w)
-{
-  struct s3_writer *s = (struct s3_writer *)w;
-  return s->web.base.begun && s->state[0] ? s->state : NULL;
 }

@@ -8,9 +8,9 @@
 //   storage_conformance STORE.json noranges            reading by ranges is refused clearly
 //   storage_conformance STORE.json leave               leaves unfinished uploads, as a crash would
 //   storage_conformance STORE.json clear               ... and removes them
+//   storage_conformance STORE.json list MAX            lists the store; says how many, or the error
 //   storage_conformance STORE.json restart COMMAND...  the server restarts between two parts: what
-//   it
-//                                                      may have lost must not be committed
+//                                                      it may have lost must not be committed
 //
 // STORE.json: {"store":{...},"secrets":{"accessKeyId":..},"allowed":["CIDR"],"atomic":true}. atomic
 // false: the store has no way to hide an object before commit. Everything happens below the folder
@@ -113,6 +113,18 @@ static int run_partial(bool leave)
   return 0;
 }
 
+static int run_list(size_t max)
+{
+  struct err err = ERR_INIT;
+  struct strings names CLEANUP(strings_release) = {0};
+  if (open_store(&err) < 0 || storage_list(lane, "", max, &names, &err) < 0) {
+    printf("%s: %s\n", err_reason(err.kind), err.message);
+    return 3;
+  }
+  printf("%zu objects\n", names.count);
+  return 0;
+}
+
 // The command restarts the server while bytes that were not yet settled lie there.
 static int run_restart(const char *const *argv)
 {
@@ -148,8 +160,8 @@ int main(int argc, char **argv)
   const char *mode = argc > 2 ? argv[2] : "";
   http_global_init();
   if (argc < 3 || read_settings(argv[1], &err) < 0) {
-    fprintf(stderr, "usage: %s STORE.json suite|refuse|full|noranges|leave|clear ... %s\n", argv[0],
-            err.message);
+    fprintf(stderr, "usage: %s STORE.json suite|refuse|full|noranges|leave|clear|list ... %s\n",
+            argv[0], err.message);
     return 2;
   }
   int status = 2;
@@ -161,6 +173,8 @@ int main(int argc, char **argv)
     status = run_noranges();
   else if (str_eq(mode, "leave") || str_eq(mode, "clear"))
     status = run_partial(str_eq(mode, "leave"));
+  else if (str_eq(mode, "list") && argc == 4)
+    status = run_list((size_t)atoll(argv[3]));
   else if (str_eq(mode, "restart") && argc > 3)
     status = run_restart((const char *const *)argv + 3);
   else if (str_eq(mode, "suite") && open_store(&err) == 0)

@@ -27,8 +27,14 @@ const char *help_folder(void)
 
 const char *help_path(const char *name)
 {
+  char *path = str_printf("%s/%s", help_folder(), name);
+  for (size_t i = 0; i < path_count; i++)
+    if (str_eq(paths[i], path)) {
+      free(path);
+      return paths[i];
+    }
   assert_true(path_count < ARRAY_SIZE(paths));
-  return paths[path_count++] = str_printf("%s/%s", help_folder(), name);
+  return paths[path_count++] = path;
 }
 
 int help_cleanup(void **state)
@@ -346,16 +352,10 @@ static int mw_write_part(struct object_writer *w, void *lane, uint32_t number, u
   return mw_read_body(m, offset, body, err);
 }
 
-static int mw_settle(struct object_writer *w, uint64_t size_bytes, struct err *err)
-{
-  (void)err;
-  ((struct memory_writer *)w)->length = size_bytes;
-  return 0;
-}
-
 static int mw_commit(struct object_writer *w, struct err *err)
 {
   (void)err;
+  ((struct memory_writer *)w)->length = w->size_bytes;
   ((struct memory_writer *)w)->committed = true;
   return 0;
 }
@@ -381,7 +381,6 @@ static void mw_free(struct object_writer *w)
 static const struct object_writer_ops mw_ops = {.name = "memory",
                                                 .begin = mw_begin,
                                                 .write_part = mw_write_part,
-                                                .settle = mw_settle,
                                                 .commit = mw_commit,
                                                 .abort = mw_abort,
                                                 .interrupt = mw_interrupt,
@@ -392,5 +391,6 @@ struct memory_writer *memory_writer_new(void)
   struct memory_writer *m = calloc(1, sizeof(*m));
   assert_non_null(m);
   m->writer.ops = &mw_ops;
+  m->writer.any_length = true;
   return m;
 }

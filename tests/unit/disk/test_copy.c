@@ -77,6 +77,8 @@ static void read_back_finds_damage(void **state)
   assert_int_equal(run(s, &t->target, NULL, options, &tally, &r, &err), -1);
   assert_int_equal(err.kind, ERR_MISMATCH);
   assert_non_null(strstr(err.message, "reading back"));
+  assert_non_null(r.chunk_hashes); // to look for the place with
+  copy_result_release(&r);
   target_free(&t->target);
   source_free(&s->source);
 }
@@ -367,6 +369,7 @@ static void a_wrong_digest_is_never_committed(void **state)
                                  .expected_digest = "merkle-sha256-4m:0:00"};
   assert_int_equal(run(s, NULL, &w->writer, options, &tally, &r, &err), -1);
   assert_int_equal(err.kind, ERR_MISMATCH);
+  copy_result_release(&r);
   assert_false(w->committed);
   object_writer_free(&w->writer);
   source_free(&s->source);

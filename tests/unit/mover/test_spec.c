@@ -138,6 +138,7 @@ static void test_refused(void **state)
       {OK "}", "[]", "secrets: not a JSON object"},
       {OK "}", "{\"source\":{}", "secrets: not a JSON object"},
       {OK "}", "{\"middle\":{}}", "secrets: neither source nor target"},
+      {OK "}", "{\"source\":\"x\"}", "secrets.source: not an object"},
       {OK "}", "{\"source\":{\"token\":\"x\"}}", "an end of this kind has no such secret"},
       {HEAD "\"source\":{\"reach\":{\"kind\":\"ssh\",\"path\":\"/x\",\"host\":\"h\"}},"
             "\"target\":{\"null\":true}}",

@@ -1,0 +1,649 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copies that are killed and go on: at each step, at random moments, with a damaged checkpoint,
+// with another source, after a restart of the host.
+#include <endian.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/str.h"
+#include "disk/checkpoint_internal.h"
+#include "disk/file_target_internal.h"
+#include "disk/sha_internal.h"
+#include "tests/unit/disk/help.h"
+
+static const uint64_t mixed[][2] = {
+    {0, 3 * MIB}, {10 * MIB, 65536}, {17 * MIB, 30 * MIB}, {60 * MIB, 3 * MIB}, {0, 0}};
+#define DISK_BYTES (64 * MIB + 512)
+#define READS      14 // more than the disk takes
+
+static struct err err;
+static char warnings[4096];
+
+static void take_warning(void *arg, const char *text)
+{
+  (void)arg;
+  size_t n = strlen(warnings);
+  snprintf(warnings + n, sizeof(warnings) - n, "%s\n", text);
+}
+
+// ---- a source that kills --------------------------------------------------------------------
+
+static struct source_ops killing_ops;
+static int (*real_read)(struct source *s, void *lane, void *into, size_t length, uint64_t offset,
+                        struct err *e);
+static _Atomic int reads_left; // 0: never
+
+static int killing_read(struct source *s, void *lane, void *into, size_t length, uint64_t offset,
+                        struct err *e)
+{
+  if (atomic_fetch_sub(&reads_left, 1) == 1)
+    raise(SIGKILL);
+  return real_read(s, lane, into, length, offset, e);
+}
+
+static struct memory_source *new_source(bool tells)
+{
+  struct memory_source *s = memory_source_new(DISK_BYTES, mixed);
+  memset(s->bytes + 20 * MIB, 0, 5 * MIB); // zeros inside data
+  real_read = s->source.ops->read;
+  killing_ops = *s->source.ops;
+  killing_ops.read = killing_read;
+  s->source.ops = &killing_ops;
+  s->source.tells_changes = tells;
+  snprintf(s->source.identity, sizeof(s->source.identity), "memory:1");
+  atomic_store(&reads_left, 0);
+  return s;
+}
+
+// ---- one copy -------------------------------------------------------------------------------
+
+struct setup {
+  bool in_place; // a file target; else a file object
+  int format;    // of the object
+  int lanes;
+  bool tells, no_sha;
+};
+
+static const struct setup setups[] = {
+    {.in_place = true, .lanes = 1, .tells = true},
+    {.in_place = true, .lanes = 4, .tells = true},
+    {.in_place = true, .lanes = 3},
+    {.format = DISK_FORMAT_RAW, .lanes = 1, .tells = true},
+    {.format = DISK_FORMAT_RAW, .lanes = 4, .tells = true, .no_sha = true},
+    {.format = DISK_FORMAT_RAW, .lanes = 2},
+    {.format = DISK_FORMAT_QCOW2, .lanes = 4, .tells = true},
+    {.format = DISK_FORMAT_QCOW2, .lanes = 16, .tells = true},
+    {.format = DISK_FORMAT_QCOW2, .lanes = 1},
+    {.format = DISK_FORMAT_RAW_ZST, .lanes = 1, .tells = true},
+    {.format = DISK_FORMAT_RAW_ZST, .lanes = 4},
+    {.format = DISK_FORMAT_VMDK, .lanes = 4, .tells = true},
+};
+
+static int copy_once(const struct setup *u, struct source *s, struct copy_result *r,
+                     struct tally *tally)
+{
+  struct target *t = NULL;
+  struct object_writer *w = NULL;
+  struct checkpoint *c = NULL;
+  warnings[0] = '\0';
+  err = (struct err)ERR_INIT;
+  if (checkpoint_open(help_path("checkpoint"), &c, &err) != 0)
+    return -1;
+  int rc = u->in_place ? target_open_file(help_path("disk"), &t, &err)
+                       : object_writer_file(help_path("object"), "o/w/n/er", true, &w, &err);
+  struct copy_job job = {
+      .source = s,
+      .target = t,
+      .object = w,
+      .options = {.format = u->format, .lanes = u->lanes, .object_sha256 = w && !u->no_sha},
+      .checkpoint = c,
+      .target_name = "there",
+      .warn = take_warning};
+  *tally = (struct tally){0};
+  if (rc == 0)
+    rc = copy_run(&job, tally, r, &err);
+  target_free(t);
+  if (w)
+    object_writer_free(w);
+  if (rc == 0)
+    checkpoint_remove(c, NULL);
+  checkpoint_close(c);
+  return rc;
+}
+
+static void make_disk(void)
+{
+  help_write_file(help_path("disk"), "old content", 11);
+  assert_int_equal(truncate(help_path("disk"), DISK_BYTES), 0);
+}
+
+static void wipe(void)
+{
+  unlink(help_path("checkpoint"));
+  unlink(help_path("disk"));
+  unlink(help_path("object"));
+  make_disk();
+}
+
+// In a process of its own, which the n-th read of the source kills; whether it came to the end.
+static bool copy_killed(const struct setup *u, const struct memory_source *s, int n)
+{
+  pid_t pid = fork();
+  if (pid == 0) {
+    struct copy_result r;
+    struct tally tally;
+    atomic_store(&reads_left, n);
+    int rc = copy_once(u, (struct source *)&s->source, &r, &tally);
+    _exit(rc == 0 ? 0 : 1);
+  }
+  int status;
+  assert_int_equal(waitpid(pid, &status, 0), pid);
+  assert_true(WIFSIGNALED(status) ? WTERMSIG(status) == SIGKILL : WEXITSTATUS(status) == 0);
+  return !WIFSIGNALED(status);
+}
+
+static void expect_disk(const struct setup *u, const struct memory_source *s,
+                        const struct copy_result *r)
+{
+  const char *path = help_path(u->in_place ? "disk" : "object");
+  const char *raw = path;
+  size_t length;
+  if (!u->in_place && (u->format == DISK_FORMAT_QCOW2 || u->format == DISK_FORMAT_VMDK)) {
+    raw = help_path("again.raw");
+    run_ok("qemu-img", "check", "-q", path);
+    run_ok("qemu-img", "convert", "-O", "raw", path, raw);
+  }
+  if (!u->in_place && u->format == DISK_FORMAT_RAW_ZST) {
+    raw = help_path("again.raw");
+    run_ok("zstd", "-d", "-q", "-f", path, "-o", raw);
+  }
+  uint8_t *bytes = help_read_file(raw, &length);
+  assert_true(length >= DISK_BYTES); // qcow2 rounds up
+  assert_memory_equal(bytes, s->bytes, DISK_BYTES);
+  free(bytes);
+  struct copy_result whole;
+  struct tally tally = {0};
+  assert_int_equal(digest_source((struct source *)&s->source, 4, &tally, &whole, &err), 0);
+  assert_string_equal(r->content_digest, whole.content_digest);
+  copy_result_release(&whole);
+  char *sum;
+  if (u->in_place || u->no_sha)
+    return;
+  assert_int_equal(help_run(&sum, "sha256sum", path, (char *)NULL), 0);
+  assert_memory_equal(sum, r->object_sha256, 64);
+  free(sum);
+}
+
+static void finish(const struct setup *u, const struct memory_source *s, struct tally *tally)
+{
+  struct copy_result r;
+  if (copy_once(u, (struct source *)&s->source, &r, tally) != 0)
+    fail_msg("%s", err.message);
+  expect_disk(u, s, &r);
+  copy_result_release(&r);
+  assert_int_equal(access(help_path("checkpoint"), F_OK), -1);
+}
+
+// ---- kills ----------------------------------------------------------------------------------
+
+// What is finished is left out, and not read again.
+static bool leaves_out(const struct setup *u)
+{
+  return u->tells && u->format != DISK_FORMAT_RAW_ZST && u->format != DISK_FORMAT_VMDK;
+}
+
+// Then samples of the source are read before anything is moved.
+static int first_read(const struct setup *u)
+{
+  return leaves_out(u) ? 17 : 1;
+}
+
+static void killed_at_each_step(void **state)
+{
+  (void)state;
+  for (size_t i = 0; i < ARRAY_SIZE(setups); i++) {
+    const struct setup *u = &setups[i];
+    struct memory_source *s = new_source(u->tells);
+    uint64_t kept = 0;
+    for (int n = first_read(u); n <= first_read(u) + READS; n += u->lanes == 1 ? 1 : 3) {
+      struct tally tally;
+      wipe();
+      if (copy_killed(u, s, n))
+        break;
+      finish(u, s, &tally);
+      kept = tally.resumed_bytes > kept ? tally.resumed_bytes : kept;
+      assert_true(tally.resent_bytes <= 64 * MIB);
+      assert_true(tally.transferred_bytes == tally.data_bytes);
+    }
+    if (leaves_out(u) && u->lanes == 1)
+      assert_true(kept >= 24 * MIB);
+    source_free(&s->source);
+  }
+}
+
+// With one lane each life finishes some chunks more, and none of them twice.
+static void killed_again_and_again(void **state)
+{
+  (void)state;
+  for (size_t i = 0; i < ARRAY_SIZE(setups); i++) {
+    const struct setup *u = &setups[i];
+    struct memory_source *s = new_source(u->tells);
+    struct tally tally = {0};
+    wipe();
+    int lives = 1;
+    while (lives < 30 && !copy_killed(u, s, first_read(u) + (leaves_out(u) ? 6 : READS / 2)))
+      lives++;
+    if (leaves_out(u) && u->lanes == 1)
+      assert_in_range(lives, 2, 8);
+    finish(u, s, &tally);
+    source_free(&s->source);
+  }
+}
+
+// The child says with a byte that it begins; then it is killed whenever it suits.
+static void killed_at_random(void **state)
+{
+  (void)state;
+  srandom((unsigned)getpid());
+  for (int round = 0; round < 12; round++) {
+    const struct setup *u = &setups[(size_t)random() % ARRAY_SIZE(setups)];
+    struct memory_source *s = new_source(u->tells);
+    struct tally tally;
+    wipe();
+    for (int kills = 0; kills < 3; kills++) {
+      pid_t pid = fork();
+      if (pid == 0) {
+        struct copy_result r;
+        _exit(copy_once(u, &s->source, &r, &tally) == 0 ? 0 : 1);
+      }
+      usleep((useconds_t)random() % 60000); // any moment will do
+      kill(pid, SIGKILL);
+      int status;
+      assert_int_equal(waitpid(pid, &status, 0), pid);
+      assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+    }
+    finish(u, s, &tally);
+    source_free(&s->source);
+  }
+}
+
+// ---- what must not be used ------------------------------------------------------------------
+
+static const struct setup in_place = {.in_place = true, .lanes = 1, .tells = true};
+
+static struct memory_source *half_done(const struct setup *u)
+{
+  struct memory_source *s = new_source(u->tells);
+  wipe();
+  assert_false(copy_killed(u, s, first_read(u) + 7));
+  return s;
+}
+
+static void expect_not_used(const struct setup *u, struct memory_source *s, const char *why)
+{
+  struct tally tally;
+  finish(u, s, &tally);
+  assert_int_equal(tally.resumed_bytes, 0);
+  if (!strstr(warnings, why))
+    fail_msg("no '%s' in: %s", why, warnings);
+  source_free(&s->source);
+}
+
+static void another_source(void **state)
+{
+  (void)state;
+  for (int format = DISK_FORMAT_RAW; format <= DISK_FORMAT_QCOW2; format++) {
+    const struct setup u = {.format = format, .lanes = 1, .tells = true};
+    struct memory_source *other = half_done(&u);
+    snprintf(other->source.identity, sizeof(other->source.identity), "memory:2");
+    memset(other->bytes + MIB, 0, MIB); // must not shine through
+    expect_not_used(&u, other, "another source");
+  }
+  struct memory_source *s = half_done(&in_place);
+  snprintf(s->source.identity, sizeof(s->source.identity), "memory:2");
+  s->bytes[MIB] ^= 1;
+  expect_not_used(&in_place, s, "another source");
+  s = half_done(&in_place); // the same name, and other content
+  s->bytes[0] ^= 1;
+  expect_not_used(&in_place, s, "the source has changed");
+  s = half_done(&in_place);
+  s->source.size_bytes -= 512;
+  struct copy_result r;
+  struct tally tally;
+  assert_int_equal(copy_once(&in_place, &s->source, &r, &tally), 0);
+  assert_non_null(strstr(warnings, "another size"));
+  copy_result_release(&r);
+  source_free(&s->source);
+}
+
+static void another_format(void **state)
+{
+  (void)state;
+  const struct setup raw = {.format = DISK_FORMAT_RAW, .lanes = 1, .tells = true};
+  const struct setup qcow2 = {.format = DISK_FORMAT_QCOW2, .lanes = 1, .tells = true};
+  expect_not_used(&qcow2, half_done(&raw), "another format");
+}
+
+static void what_was_begun_is_gone(void **state)
+{
+  (void)state;
+  const struct setup u = {.format = DISK_FORMAT_RAW, .lanes = 1, .tells = true};
+  struct memory_source *s = half_done(&u);
+  char *part = object_part_path(help_path("object"), "o/w/n/er");
+  size_t length;
+  uint8_t *bytes = help_read_file(part, &length);
+  memset(bytes, 0, length);
+  assert_int_equal(unlink(part), 0); // and one of that name comes to be, with nothing in it
+  help_write_file(part, bytes, length);
+  expect_not_used(&u, s, "is gone");
+  free(bytes);
+  free(part);
+}
+
+static void another_target_of_that_name(void **state)
+{
+  (void)state;
+  struct memory_source *s = half_done(&in_place);
+  int fd = open(help_path("disk"), O_RDWR);
+  assert_true(fd >= 0);
+  assert_int_equal(ftruncate(fd, 0), 0); // the same file, and what was written is not in it
+  assert_int_equal(ftruncate(fd, DISK_BYTES), 0);
+  close(fd);
+  expect_not_used(&in_place, s, "does not hold what was written");
+}
+
+// Between two lives chunks change that were finished, and one that was not.
+static void a_source_that_does_not_tell(void **state)
+{
+  (void)state;
+  for (size_t i = 0; i < ARRAY_SIZE(setups); i++) {
+    const struct setup *u = &setups[i];
+    if (u->tells)
+      continue;
+    struct memory_source *s = new_source(false);
+    wipe();
+    assert_false(copy_killed(u, s, 8));
+    s->bytes[17] ^= 1;
+    memset(s->bytes + 17 * MIB, 0, 2 * MIB);
+    s->bytes[61 * MIB] ^= 1;
+    struct tally tally;
+    finish(u, s, &tally);
+    assert_int_equal(s->read_bytes >= tally.data_bytes, 1);
+    source_free(&s->source);
+  }
+}
+
+static void only_one_at_a_time(void **state)
+{
+  (void)state;
+  struct checkpoint *c, *other;
+  wipe();
+  assert_int_equal(checkpoint_open(help_path("checkpoint"), &c, &err), 0);
+  assert_int_equal(checkpoint_open(help_path("checkpoint"), &other, &err), -1);
+  assert_int_equal(err.kind, ERR_BUSY);
+  assert_int_equal(checkpoint_remove_path(help_path("checkpoint"), &err), -1);
+  assert_int_equal(err.kind, ERR_BUSY);
+  checkpoint_close(c);
+  assert_int_equal(access(help_path("checkpoint"), F_OK), -1); // nothing was written to it
+  assert_int_equal(checkpoint_remove_path(help_path("checkpoint"), &err), 0);
+}
+
+static void not_a_checkpoint(void **state)
+{
+  (void)state;
+  struct checkpoint *c;
+  const char *path = help_path("checkpoint");
+  wipe();
+  help_write_file(path, "somebody's only copy of a disk", 30);
+  assert_int_equal(chmod(path, 0600), 0);
+  assert_int_equal(checkpoint_open(path, &c, &err), -1);
+  assert_int_equal(err.kind, ERR_EXISTS);
+  struct stat st;
+  assert_int_equal(stat(path, &st), 0);
+  assert_int_equal(st.st_size, 30);
+  assert_int_equal(chmod(path, 0666), 0);
+  assert_int_equal(checkpoint_open(path, &c, &err), -1);
+  assert_int_equal(err.kind, ERR_DENIED);
+  unlink(path);
+  assert_int_equal(symlink(help_path("disk"), path), 0);
+  assert_int_equal(checkpoint_open(path, &c, &err), -1);
+  unlink(path);
+  assert_int_equal(mkdir(path, 0700), 0);
+  assert_int_equal(checkpoint_open(path, &c, &err), -1);
+  rmdir(path);
+}
+
+// ---- damage ---------------------------------------------------------------------------------
+
+struct said {
+  uint8_t hash[DISK_BYTES / (4 * MIB) + 1][CHECKPOINT_HASH_BYTES];
+  bool unit[64], chunk[32];
+  int units;
+};
+
+static int hear_unit(void *arg, uint64_t unit, uint64_t data_bytes, struct err *e)
+{
+  (void)data_bytes;
+  struct said *s = arg;
+  if (unit >= ARRAY_SIZE(s->unit))
+    return err_set(e, ERR_CORRUPT, "unit");
+  s->units += !s->unit[unit];
+  s->unit[unit] = true;
+  return 0;
+}
+
+static int hear_hash(void *arg, uint64_t chunk, const uint8_t *hash, struct err *e)
+{
+  struct said *s = arg;
+  if (chunk >= ARRAY_SIZE(s->hash))
+    return err_set(e, ERR_CORRUPT, "chunk");
+  memcpy(s->hash[chunk], hash, CHECKPOINT_HASH_BYTES);
+  s->chunk[chunk] = true;
+  return 0;
+}
+
+static int hear_sha(void *arg, const uint8_t *sha, struct err *e)
+{
+  (void)arg, (void)sha, (void)e;
+  return 0;
+}
+
+// What a checkpoint of these bytes says; -1: nothing.
+static int listen_to(const uint8_t *bytes, size_t length, struct said *ret)
+{
+  const char *path = help_path("damaged");
+  struct checkpoint *c;
+  struct checkpoint_sink sink = {ret, hear_unit, hear_hash, hear_sha};
+  *ret = (struct said){0};
+  help_write_file(path, bytes, length);
+  assert_int_equal(chmod(path, 0600), 0);
+  if (checkpoint_open(path, &c, &err) != 0)
+    return -1;
+  int rc = checkpoint_found(c) ? checkpoint_load(c, &sink, &err) : -1;
+  checkpoint_close(c);
+  return rc == 0 ? ret->units : -1;
+}
+
+static void expect_part_of(const struct said *some, const struct said *all)
+{
+  for (size_t i = 0; i < ARRAY_SIZE(all->unit); i++)
+    assert_true(!some->unit[i] || all->unit[i]);
+  for (size_t i = 0; i < ARRAY_SIZE(all->hash); i++)
+    if (some->chunk[i])
+      assert_memory_equal(some->hash[i], all->hash[i], CHECKPOINT_HASH_BYTES);
+}
+
+static void cut_and_flipped_anywhere(void **state)
+{
+  (void)state;
+  struct memory_source *s = half_done(&in_place);
+  size_t length;
+  uint8_t *bytes = help_read_file(help_path("checkpoint"), &length);
+  struct said all, some;
+  int units = listen_to(bytes, length, &all);
+  assert_in_range(units, 4, 12);
+  int before = -1;
+  for (size_t n = 0; n < length; n++) {
+    int now = listen_to(bytes, n, &some);
+    expect_part_of(&some, &all);
+    assert_true(now >= before && now <= units);
+    before = now;
+  }
+  for (size_t n = 0; n < length; n++) {
+    bytes[n] ^= (uint8_t)(1 << n % 8);
+    int now = listen_to(bytes, length, &some);
+    expect_part_of(&some, &all);
+    assert_true(now <= units);
+    bytes[n] ^= (uint8_t)(1 << n % 8);
+  }
+  free(bytes);
+  unlink(help_path("damaged"));
+  source_free(&s->source);
+}
+
+// The same checkpoint, cut and flipped here and there, and a copy with each.
+static void copies_with_damaged_checkpoints(void **state)
+{
+  (void)state;
+  for (int n = 0; n < 16; n++) {
+    struct memory_source *s = half_done(&in_place);
+    size_t length;
+    uint8_t *bytes = help_read_file(help_path("checkpoint"), &length);
+    size_t at = length * (size_t)(n / 2) / 8;
+    bytes[at] ^= 0x10;
+    help_write_file(help_path("checkpoint"), bytes, n % 2 ? length : at);
+    assert_int_equal(chmod(help_path("checkpoint"), 0600), 0);
+    struct tally tally;
+    finish(&in_place, s, &tally);
+    free(bytes);
+    source_free(&s->source);
+  }
+}
+
+// ---- after a restart of the host ------------------------------------------------------------
+
+// Writes the frames again, as if another start of the host had written them.
+static size_t of_another_boot(const uint8_t *from, size_t length, uint8_t *into)
+{
+  uint8_t sum[FRAME_SUM_BYTES] = {0};
+  memcpy(into, from, FILE_HEAD_BYTES);
+  size_t at = FILE_HEAD_BYTES;
+  while (at + FRAME_HEAD_BYTES <= length) {
+    uint32_t head[2];
+    memcpy(head, from + at, sizeof(head));
+    size_t whole = FRAME_HEAD_BYTES + le32toh(head[1]);
+    memcpy(into + at, from + at, whole);
+    if (le32toh(head[0]) == FRAME_BOOT)
+      into[at + FRAME_HEAD_BYTES] ^= 1;
+    checkpoint_sum(sum, into + at, whole, sum);
+    memcpy(into + at + whole, sum, FRAME_SUM_BYTES);
+    at += whole + FRAME_SUM_BYTES;
+  }
+  return at;
+}
+
+static void only_what_is_durable_counts_after_a_restart(void **state)
+{
+  (void)state;
+  const char *path = help_path("checkpoint");
+  char word[] = "word";
+  struct checkpoint_subject subject = {1, 4 * MIB, word, word, word, word, word, .state = word};
+  struct checkpoint_batch b = {0};
+  struct checkpoint *c;
+  struct said s;
+  wipe();
+  assert_int_equal(checkpoint_open(path, &c, &err), 0);
+  assert_int_equal(checkpoint_start(c, &subject, &err), 0);
+  for (uint64_t unit = 0; unit < 9; unit++) {
+    assert_int_equal(checkpoint_batch_unit(&b, unit, 1, 0, &err), 0);
+    uint64_t place = checkpoint_length(c);
+    assert_int_equal(checkpoint_append(c, &b, NULL, &err), 0);
+    if (unit % 3 == 2)
+      assert_int_equal(checkpoint_mark(c, place, &err), 0);
+  }
+  checkpoint_batch_release(&b);
+  checkpoint_close(c);
+  size_t length;
+  uint8_t *bytes = help_read_file(path, &length);
+  uint8_t *other = malloc(length);
+  assert_int_equal(listen_to(bytes, length, &s), 9);
+  assert_int_equal(of_another_boot(bytes, length, other), length);
+  assert_int_equal(listen_to(other, length, &s), 8); // the last mark does not cover the last unit
+  assert_int_equal(listen_to(other, length - 30, &s), 5);
+  // Going on cuts it there, and makes that durable: it counts after one more restart.
+  help_write_file(path, other, length);
+  assert_int_equal(chmod(path, 0600), 0);
+  assert_int_equal(checkpoint_open(path, &c, &err), 0);
+  assert_int_equal(checkpoint_resume(c, &err), 0);
+  checkpoint_close(c);
+  free(bytes);
+  bytes = help_read_file(path, &length);
+  assert_int_equal(of_another_boot(bytes, length, bytes), length);
+  assert_int_equal(listen_to(bytes, length, &s), 8);
+  free(bytes);
+  free(other);
+}
+
+// ---- the state of a SHA-256 -----------------------------------------------------------------
+
+static void sha_states(void **state)
+{
+  (void)state;
+  struct crew crew = {0};
+  struct sha_turn *a, *b;
+  uint8_t saved[SHA_STATE_BYTES];
+  char one[65], two[65];
+  assert_int_equal(sha_turn_new(&crew, &a, &err), 0);
+  assert_int_equal(sha_turn_new(&crew, &b, &err), 0);
+  sha_turn_add(a, 0, "some bytes", 10);
+  sha_turn_pass(a);
+  sha_turn_save(a, saved);
+  sha_turn_add(a, 100, "more", 4); // while its turn is not over, the saved state stays
+  sha_turn_pass(a);
+  assert_true(sha_turn_load(b, saved));
+  assert_true(sha_turn_over(b, 0));
+  assert_false(sha_turn_over(b, 1));
+  assert_int_equal(sha_turn_wait(b, 1, &err), 0);
+  sha_turn_add(b, 100, "more", 4);
+  sha_turn_pass(b);
+  sha_turn_text(a, 104, one);
+  sha_turn_text(b, 104, two);
+  assert_string_equal(one, two);
+  for (size_t i = 0; i < 128 * 8; i++) { // hostile ones must do no harm
+    uint8_t wrong[SHA_STATE_BYTES];
+    memcpy(wrong, saved, sizeof(wrong));
+    wrong[i / 8] ^= (uint8_t)(1 << i % 8);
+    if (sha_turn_load(b, wrong))
+      sha_turn_add(b, 10, one, sizeof(one));
+  }
+  sha_turn_free(a);
+  sha_turn_free(b);
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(killed_at_each_step),
+      cmocka_unit_test(killed_again_and_again),
+      cmocka_unit_test(killed_at_random),
+      cmocka_unit_test(another_source),
+      cmocka_unit_test(another_format),
+      cmocka_unit_test(what_was_begun_is_gone),
+      cmocka_unit_test(another_target_of_that_name),
+      cmocka_unit_test(a_source_that_does_not_tell),
+      cmocka_unit_test(only_one_at_a_time),
+      cmocka_unit_test(not_a_checkpoint),
+      cmocka_unit_test(cut_and_flipped_anywhere),
+      cmocka_unit_test(copies_with_damaged_checkpoints),
+      cmocka_unit_test(only_what_is_durable_counts_after_a_restart),
+      cmocka_unit_test(sha_states),
+  };
+  return cmocka_run_group_tests(tests, NULL, help_cleanup);
+}
