@@ -221,26 +221,36 @@ static int append(struct packing_lane *l, const uint8_t *bytes, size_t length, u
 
 // ---- items ----------------------------------------------------------------------------------
 
+static uint64_t all_blocks(size_t length)
+{
+  size_t blocks = (length + BLOCK_BYTES - 1) / BLOCK_BYTES;
+  return blocks < 64 ? (1ull << blocks) - 1 : UINT64_MAX;
+}
+
 static int pack_item(struct packing_lane *l, const struct item *item, uint64_t *ret_data_bytes,
                      struct err *err)
 {
+  const struct copy *c = l->packing->copy;
   struct pack *p = l->packing->pack;
   *ret_data_bytes = 0;
   resume_unit_begin(&l->lane);
   l->packed.chunk = item->chunk;
   l->packed.count = item->count;
   l->packed.nonzero = 0;
+  l->packed.start = 0;
   l->packed.length = 0;
   if (item->kind == ITEM_DATA && chunk_read(&l->lane, item->chunk, l->lane.chunk,
                                             &l->packed.nonzero, ret_data_bytes, err) != 0)
     return -1;
+  uint64_t left = c->size_bytes - item->chunk * COPY_CHUNK_BYTES;
+  size_t length = left < COPY_CHUNK_BYTES ? (size_t)left : COPY_CHUNK_BYTES;
+  if (item->kind == ITEM_DATA && !c->sparse)
+    l->packed.nonzero = all_blocks(length);
   if (l->packed.nonzero == 0) {
     if (p->ops->zeros)
       p->ops->zeros(p, &l->packed);
     return 0;
   }
-  uint64_t left = l->packing->copy->size_bytes - item->chunk * COPY_CHUNK_BYTES;
-  size_t length = left < COPY_CHUNK_BYTES ? (size_t)left : COPY_CHUNK_BYTES;
   return p->ops->data(p, l->pack_lane, l->lane.chunk, length, &l->packed, err);
 }
 
@@ -252,7 +262,7 @@ static int lay_chunks(struct packing_lane *l, const struct item *item, struct er
   if (pack_item(l, item, &data_bytes, err) != 0 || wait_turn(k, item->sequence, err) != 0)
     return -1;
   if (k->pack->ops->place(k->pack, &l->packed, k->tail, err) != 0 ||
-      append(l, l->packed.bytes, l->packed.length, data_bytes, &full, err) != 0)
+      append(l, l->packed.bytes + l->packed.start, l->packed.length, data_bytes, &full, err) != 0)
     return -1;
   pass_turn(k);
   if (full && send_room(l, full, err) != 0)

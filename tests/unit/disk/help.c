@@ -131,6 +131,29 @@ void help_python_digest(const char *path, char ret[128])
   free(program);
 }
 
+struct source *help_open(const char *path)
+{
+  struct reach reach = {.kind = REACH_FILE, .path = (char *)(uintptr_t)path};
+  struct source *s;
+  struct err err = ERR_INIT;
+  if (source_open_reach(&reach, &s, &err) != 0)
+    fail_msg("%s", err.message);
+  return s;
+}
+
+void help_read_digest(const char *path, char ret[128])
+{
+  struct source *s = help_open(path);
+  struct copy_result r;
+  struct tally tally = {0};
+  struct err err = ERR_INIT;
+  if (digest_source(s, 0, &tally, &r, &err) != 0)
+    fail_msg("%s", err.message);
+  memcpy(ret, r.content_digest, 128);
+  copy_result_release(&r);
+  source_free(s);
+}
+
 // ---- source ---------------------------------------------------------------------------------
 
 static int ms_extents(struct source *s, struct extents *ret, struct err *err)

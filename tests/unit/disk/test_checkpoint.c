@@ -83,6 +83,7 @@ static const struct setup setups[] = {
     {.format = DISK_FORMAT_QCOW2, .lanes = 1},
     {.format = DISK_FORMAT_RAW_ZST, .lanes = 1, .tells = true},
     {.format = DISK_FORMAT_RAW_ZST, .lanes = 4},
+    {.format = DISK_FORMAT_VMDK, .lanes = 4, .tells = true},
 };
 
 static int copy_once(const struct setup *u, struct source *s, struct copy_result *r,
@@ -154,7 +155,7 @@ static void expect_disk(const struct setup *u, const struct memory_source *s,
   const char *path = help_path(u->in_place ? "disk" : "object");
   const char *raw = path;
   size_t length;
-  if (!u->in_place && u->format == DISK_FORMAT_QCOW2) {
+  if (!u->in_place && (u->format == DISK_FORMAT_QCOW2 || u->format == DISK_FORMAT_VMDK)) {
     raw = help_path("again.raw");
     run_ok("qemu-img", "check", "-q", path);
     run_ok("qemu-img", "convert", "-O", "raw", path, raw);
@@ -195,7 +196,7 @@ static void finish(const struct setup *u, const struct memory_source *s, struct 
 // What is finished is left out, and not read again.
 static bool leaves_out(const struct setup *u)
 {
-  return u->tells && u->format != DISK_FORMAT_RAW_ZST;
+  return u->tells && u->format != DISK_FORMAT_RAW_ZST && u->format != DISK_FORMAT_VMDK;
 }
 
 // Then samples of the source are read before anything is moved.
