@@ -447,7 +447,9 @@ static uint64_t batch_bytes(const struct copy *c)
   bool outlives_us = w ? w->outlives_us : c->job->target->outlives_us;
   if (w && w->ops->part_tag)
     return 1;
-  return outlives_us && share > RESUME_LANE_BYTES ? RESUME_LANE_BYTES : share;
+  if (outlives_us && share > RESUME_LANE_BYTES)
+    share = RESUME_LANE_BYTES;
+  return share - COPY_CHUNK_BYTES + 1; // with the unit after it, no more than its share
 }
 
 int resume_begin(struct copy *c, struct err *err)
