@@ -242,6 +242,17 @@ static int check_place(struct run *r, struct storage_lane *lane, struct findings
   return 0;
 }
 
+// Compressed ones are as long as they come out.
+static void check_format(const struct run *r, const struct storage *store, struct findings *f)
+{
+  int format = r->spec->target.image->format;
+  bool packed = format == MIGRATE_FORMAT_RAW_ZST || format == MIGRATE_FORMAT_VMDK;
+  if (packed && !storage_takes_any_length(store))
+    findings_add(f, "TargetFormat", FINDING_ERROR, "set spec.target.image.format: qcow2",
+                 "%s cannot be written to an HTTP store, which wants to know the length first",
+                 format == MIGRATE_FORMAT_VMDK ? "vmdk" : "raw.zst");
+}
+
 int check_target_image(struct run *r, const struct vm *vm, struct findings *f,
                        bool *ret_made_before, struct err *err)
 {
@@ -254,10 +265,7 @@ int check_target_image(struct run *r, const struct vm *vm, struct findings *f,
   if (storage_probe(lane, !r->spec->dry_run, r->owner, &failed) != 0)
     return finding_of(f, "TargetStore", "see the message", &failed, err);
   size_t before = f->count;
-  if (r->spec->target.image->format == MIGRATE_FORMAT_RAW_ZST && !storage_takes_any_length(store))
-    findings_add(
-        f, "TargetFormat", FINDING_ERROR, "set spec.target.image.format: qcow2",
-        "raw.zst cannot be written to an HTTP store, which wants to know the length first");
+  check_format(r, store, f);
   if (check_store_space(vm, lane, "TargetSpace", f, err) != 0 ||
       check_place(r, lane, f, ret_made_before, err) != 0)
     return -1;

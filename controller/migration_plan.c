@@ -136,10 +136,9 @@ int plan_target(struct run *r, const struct vm *vm, struct vm_target *ret, struc
 // ---- names in stores ------------------------------------------------------------------------
 
 static const int image_formats[] = {
-    [MIGRATE_FORMAT_ANY] = DISK_FORMAT_QCOW2,
-    [MIGRATE_FORMAT_RAW] = DISK_FORMAT_RAW,
-    [MIGRATE_FORMAT_QCOW2] = DISK_FORMAT_QCOW2,
-    [MIGRATE_FORMAT_RAW_ZST] = DISK_FORMAT_RAW_ZST,
+    [MIGRATE_FORMAT_ANY] = DISK_FORMAT_QCOW2,   [MIGRATE_FORMAT_RAW] = DISK_FORMAT_RAW,
+    [MIGRATE_FORMAT_QCOW2] = DISK_FORMAT_QCOW2, [MIGRATE_FORMAT_RAW_ZST] = DISK_FORMAT_RAW_ZST,
+    [MIGRATE_FORMAT_VMDK] = DISK_FORMAT_VMDK,
 };
 
 // Staged: as the name in the ledger says, whatever the store has become since.

@@ -20,7 +20,8 @@ enum migration_format {
   MIGRATE_FORMAT_ANY,
   MIGRATE_FORMAT_RAW,
   MIGRATE_FORMAT_QCOW2,
-  MIGRATE_FORMAT_RAW_ZST, // of stored images only
+  MIGRATE_FORMAT_RAW_ZST, // this and the next: of stored images only
+  MIGRATE_FORMAT_VMDK,
 };
 enum migration_bus {
   MIGRATE_BUS_ANY,
@@ -76,7 +77,7 @@ struct migration_target_vm {
 struct migration_target_image {
   struct ref store;
   char *path;
-  int format;    // raw, qcow2 or raw.zst, default qcow2
+  int format;    // raw, qcow2, raw.zst or vmdk, default qcow2
   int overwrite; // Never, Owned
 };
 

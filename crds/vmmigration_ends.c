@@ -8,7 +8,7 @@
 static const char *const image_format_names[] = {"raw",  "qcow2", "raw.zst", "vmdk",
                                                  "vhdx", "vdi",   NULL};
 static const char *const disk_formats[] = {"", "raw", "qcow2", NULL};
-static const char *const written_formats[] = {"", "raw", "qcow2", "raw.zst", NULL};
+static const char *const written_formats[] = {"", "raw", "qcow2", "raw.zst", "vmdk", NULL};
 static const char *const bus_names[] = {"", "virtio", "scsi", "sata", "ide", NULL};
 static const char *const provisioning_names[] = {"Thin", "Thick", NULL};
 static const char *const mac_names[] = {"Keep", "New", NULL};

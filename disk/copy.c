@@ -79,6 +79,22 @@ static int prepare_options(struct copy *c, const struct copy_options *o, struct 
   return 0;
 }
 
+static int prepare_pack(struct copy *c, const struct copy_options *o, struct err *err)
+{
+  const char *name = disk_format_names[o->format];
+  if (o->format != DISK_FORMAT_RAW_ZST && o->format != DISK_FORMAT_VMDK)
+    return err_set(err, ERR_UNSUPPORTED,
+                   "images are written as raw, qcow2, vmdk or raw.zst, not as '%s'", name);
+  if (!c->job->object->any_length)
+    return err_set(err, ERR_UNSUPPORTED,
+                   "%s cannot be written there (%s): its length must be known before the first "
+                   "byte; use qcow2",
+                   name, c->job->object->ops->name);
+  if (o->format == DISK_FORMAT_VMDK)
+    return pack_new_vmdk(&c->out_map, c->size_bytes, &o->vmdk, &c->pack, err);
+  return pack_new_raw_zst(&c->out_map, c->size_bytes, &c->pack, err);
+}
+
 static int prepare_layout(struct copy *c, const struct copy_options *o, struct err *err)
 {
   if (o->object_sha256 && sha_turn_new(c->crew, &c->sha, err) != 0)
@@ -87,16 +103,7 @@ static int prepare_layout(struct copy *c, const struct copy_options *o, struct e
     return layout_new_raw(&c->out_map, c->size_bytes, &c->layout, err);
   if (o->format == DISK_FORMAT_QCOW2)
     return layout_new_qcow2(&c->out_map, c->size_bytes, &c->layout, err);
-  if (o->format != DISK_FORMAT_RAW_ZST)
-    return err_set(err, ERR_UNSUPPORTED, "images are written as raw, qcow2 or raw.zst, not as '%s'",
-                   disk_format_names[o->format]);
-  if (!c->job->object->ops->settle)
-    return err_set(
-        err, ERR_UNSUPPORTED,
-        "raw.zst cannot be written there (%s): its length must be known before the first "
-        "byte; use qcow2",
-        c->job->object->ops->name);
-  return pack_new_raw_zst(&c->out_map, c->size_bytes, &c->pack, err);
+  return prepare_pack(c, o, err);
 }
 
 // ---- moving ---------------------------------------------------------------------------------
@@ -140,10 +147,8 @@ static int write_empty_part(struct object_writer *w, struct err *err)
 static int move_object(struct copy *c, struct err *err)
 {
   struct object_writer *w = c->job->object;
-  if (c->pack) {
-    resume_decline(c, "compressed images have no places that are known before");
+  if (c->pack)
     return copy_packed_run(c, err);
-  }
   uint64_t stored = c->stored_bytes = layout_stored_bytes(c->layout);
   if (resume_prepare(c, err) != 0 || object_begin(w, stored, err) != 0)
     return -1;

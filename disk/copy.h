@@ -43,8 +43,23 @@ struct tally {
   volatile bool cancel;                  // set by copy_interrupt(); for command.h to look at
 };
 
+// What a vmdk says about itself beside the disk. Importers may look at it.
+enum vmdk_adapter { VMDK_ADAPTER_ANY, VMDK_LSILOGIC, VMDK_BUSLOGIC, VMDK_IDE }; // ANY: lsilogic
+extern const char *const vmdk_adapter_names[]; // "", "lsilogic", "buslogic", "ide", NULL
+
+#define VMDK_HARDWARE_MIN     4
+#define VMDK_HARDWARE_MAX     99
+#define VMDK_HARDWARE_DEFAULT 13 // of ESXi 6.5
+
+struct vmdk_options {
+  int adapter;              // enum vmdk_adapter
+  int64_t hardware_version; // 0 = VMDK_HARDWARE_DEFAULT
+};
+
 struct copy_options {
-  int format;                  // enum disk_format to lay down when `object` is given: RAW or QCOW2
+  int format;                  // enum disk_format to lay down when `object` is given: RAW, QCOW2,
+                               // RAW_ZST, VMDK (streamOptimized)
+  struct vmdk_options vmdk;    // of format VMDK
   int verify;                  // enum copy_verify
   int lanes;                   // 0 = 4
   bool object_sha256;          // also the plain SHA-256 of the stored object

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lanes that lay down a stored object whose parts may come in any order: block by block into files
 // (direct), or in parts that are runs of whole pieces.
-#include <openssl/evp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -215,19 +213,10 @@ static bool part_is_hashed(const struct copy *c, const struct part *part)
   return c->sha && !sha_turn_over(c->sha, part->sequence);
 }
 
-// Whether the store has these very bytes, of a copy that was killed before it could note that.
 static bool part_is_stored(const struct lane *l, const struct part *part, const uint8_t *bytes)
 {
-  char there[33], hex[33];
-  uint8_t md[EVP_MAX_MD_SIZE];
-  if (resume_same(l, part->sequence))
-    return true;
-  if (!resume_part_md5(l->copy, part->sequence, part->length, there) ||
-      EVP_Digest(bytes, (size_t)part->length, md, NULL, EVP_md5(), NULL) != 1)
-    return false;
-  for (int i = 0; i < 16; i++)
-    snprintf(hex + 2 * i, 3, "%02x", md[i]);
-  return memcmp(there, hex, 32) == 0;
+  return resume_same(l, part->sequence) ||
+         resume_part_is_stored(l->copy, part->sequence, bytes, part->length);
 }
 
 static int part_in_memory(struct lane *l, const struct part *part, uint8_t *room, struct err *err)

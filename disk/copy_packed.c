@@ -20,6 +20,7 @@ struct room {
   uint8_t *bytes;
   size_t length;
   uint64_t offset;
+  uint64_t data_bytes; // of the disk
   uint32_t number;
   bool busy;
 };
@@ -162,17 +163,29 @@ static struct room *room_to_fill(struct packing *k, struct err *err)
   r->busy = true;
   r->length = 0;
   r->offset = k->tail;
+  r->data_bytes = 0;
   r->number = k->parts++;
+  resume_packed_part_begin(k->copy, r->number);
   k->filling = r;
   return r;
+}
+
+static int write_room(struct packing_lane *l, const struct room *r, struct err *err)
+{
+  struct copy *c = l->packing->copy;
+  struct object_body body = object_body_bytes(r->bytes, r->length);
+  bool there = resume_packed_part_is_there(c, r->number, r->bytes, r->length);
+  if (!there &&
+      object_write_part(c->job->object, l->lane.out_lane, r->number, r->offset, &body, err) != 0)
+    return -1;
+  return resume_packed_part_done(&l->lane, r->number, r->bytes, r->length, r->data_bytes, !there,
+                                 err);
 }
 
 static int send_room(struct packing_lane *l, struct room *r, struct err *err)
 {
   struct packing *k = l->packing;
-  struct object_body body = object_body_bytes(r->bytes, r->length);
-  if (object_write_part(k->copy->job->object, l->lane.out_lane, r->number, r->offset, &body, err) !=
-      0)
+  if (write_room(l, r, err) != 0)
     return -1;
   crew_moved(k->copy->crew);
   LOCK_FOR_SCOPE(&k->lock);
@@ -181,8 +194,9 @@ static int send_room(struct packing_lane *l, struct room *r, struct err *err)
   return 0;
 }
 
-// During the turn. ret_full: a room that is full now and is the caller's to send, or NULL.
-static int append(struct packing_lane *l, const uint8_t *bytes, size_t length,
+// During the turn. data_bytes: what of the disk is in these bytes. ret_full: a room that is full
+// now and is the caller's to send, or NULL.
+static int append(struct packing_lane *l, const uint8_t *bytes, size_t length, uint64_t data_bytes,
                   struct room **ret_full, struct err *err)
 {
   struct packing *k = l->packing;
@@ -194,6 +208,7 @@ static int append(struct packing_lane *l, const uint8_t *bytes, size_t length,
     return -1;
   memcpy(r->bytes + r->length, bytes, length);
   r->length += length;
+  r->data_bytes += data_bytes;
   if (r->length >= k->part_bytes) {
     *ret_full = r;
     k->filling = NULL;
@@ -206,25 +221,36 @@ static int append(struct packing_lane *l, const uint8_t *bytes, size_t length,
 
 // ---- items ----------------------------------------------------------------------------------
 
+static uint64_t all_blocks(size_t length)
+{
+  size_t blocks = (length + BLOCK_BYTES - 1) / BLOCK_BYTES;
+  return blocks < 64 ? (1ull << blocks) - 1 : UINT64_MAX;
+}
+
 static int pack_item(struct packing_lane *l, const struct item *item, uint64_t *ret_data_bytes,
                      struct err *err)
 {
+  const struct copy *c = l->packing->copy;
   struct pack *p = l->packing->pack;
   *ret_data_bytes = 0;
+  resume_unit_begin(&l->lane);
   l->packed.chunk = item->chunk;
   l->packed.count = item->count;
   l->packed.nonzero = 0;
+  l->packed.start = 0;
   l->packed.length = 0;
   if (item->kind == ITEM_DATA && chunk_read(&l->lane, item->chunk, l->lane.chunk,
                                             &l->packed.nonzero, ret_data_bytes, err) != 0)
     return -1;
+  uint64_t left = c->size_bytes - item->chunk * COPY_CHUNK_BYTES;
+  size_t length = left < COPY_CHUNK_BYTES ? (size_t)left : COPY_CHUNK_BYTES;
+  if (item->kind == ITEM_DATA && !c->sparse)
+    l->packed.nonzero = all_blocks(length);
   if (l->packed.nonzero == 0) {
     if (p->ops->zeros)
       p->ops->zeros(p, &l->packed);
     return 0;
   }
-  uint64_t left = l->packing->copy->size_bytes - item->chunk * COPY_CHUNK_BYTES;
-  size_t length = left < COPY_CHUNK_BYTES ? (size_t)left : COPY_CHUNK_BYTES;
   return p->ops->data(p, l->pack_lane, l->lane.chunk, length, &l->packed, err);
 }
 
@@ -236,7 +262,7 @@ static int lay_chunks(struct packing_lane *l, const struct item *item, struct er
   if (pack_item(l, item, &data_bytes, err) != 0 || wait_turn(k, item->sequence, err) != 0)
     return -1;
   if (k->pack->ops->place(k->pack, &l->packed, k->tail, err) != 0 ||
-      append(l, l->packed.bytes, l->packed.length, &full, err) != 0)
+      append(l, l->packed.bytes + l->packed.start, l->packed.length, data_bytes, &full, err) != 0)
     return -1;
   pass_turn(k);
   if (full && send_room(l, full, err) != 0)
@@ -250,7 +276,7 @@ static int lay_chunks(struct packing_lane *l, const struct item *item, struct er
 static int lay_bytes(struct packing_lane *l, size_t length, struct err *err)
 {
   struct room *full;
-  if (append(l, l->packed.bytes, length, &full, err) != 0)
+  if (append(l, l->packed.bytes, length, 0, &full, err) != 0)
     return -1;
   return full ? send_room(l, full, err) : 0;
 }
@@ -310,6 +336,8 @@ static int run_lane(void *packing, int index, struct err *err)
   struct item item;
   while (!failed && !stopped(k) && take(k, &item))
     failed = lay[item.kind](&l, &item, err);
+  if (!failed)
+    failed = resume_lane_end(&l.lane, err);
   if (l.pack_lane)
     k->pack->ops->lane_close(k->pack, l.pack_lane);
   lane_close(&l.lane);
@@ -367,7 +395,9 @@ static int plan_parts(struct packing *k, struct err *err)
 static int run(struct packing *k, struct err *err)
 {
   struct copy *c = k->copy;
-  if (plan_parts(k, err) != 0)
+  if (plan_parts(k, err) != 0 ||
+      resume_expect_parts(c, c->pack->bound_bytes / k->part_bytes + 2, err) != 0 ||
+      resume_begin(c, err) != 0)
     return -1;
   c->crew->lane = run_lane;
   c->crew->interrupt = interrupt;
@@ -382,13 +412,12 @@ int copy_packed_run(struct copy *c, struct err *err)
   k.chunks = (c->size_bytes + COPY_CHUNK_BYTES - 1) / COPY_CHUNK_BYTES;
   pthread_mutex_init(&k.lock, NULL);
   cond_init_monotonic(&k.changed);
-  int failed = object_begin(c->job->object, c->pack->bound_bytes, err);
-  if (!failed)
-    failed = run(&k, err);
+  int failed = resume_prepare(c, err) != 0 ||
+               object_begin(c->job->object, c->pack->bound_bytes, err) != 0 || run(&k, err) != 0;
   c->stored_bytes = k.tail;
   for (int i = 0; i < ROOMS_MAX; i++)
     free(k.rooms[i].bytes);
   pthread_cond_destroy(&k.changed);
   pthread_mutex_destroy(&k.lock);
-  return failed;
+  return failed ? -1 : 0;
 }

@@ -130,14 +130,12 @@ int object_write_part(struct object_writer *w, void *lane, uint32_t number, uint
 
 int object_settle(struct object_writer *w, uint64_t size_bytes, struct err *err)
 {
-  if (!w->ops->settle)
+  if (!w->any_length)
     return err_set(err, ERR_UNSUPPORTED, "%s: the length of an object must be known before",
                    w->ops->name);
   if (!w->begun || w->committed || size_bytes > w->size_bytes)
     return err_set(err, ERR_INTERNAL, "%s: a length of %" PRIu64 " bytes comes at the wrong time",
                    w->ops->name, size_bytes);
-  if (w->ops->settle(w, size_bytes, err) != 0)
-    return -1;
   w->size_bytes = size_bytes;
   return 0;
 }

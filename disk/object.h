@@ -68,15 +68,14 @@ struct object_writer;
 
 struct object_writer_ops {
   const char *name;
-  // size_bytes: length of the object; where settle() follows, the most that it can come to.
+  // size_bytes: length of the object; where object_settle() follows, the most that it can come to,
+  // and commit finds what it came to in w->size_bytes.
   int (*begin)(struct object_writer *w, uint64_t size_bytes, struct err *err);
   int (*lane_open)(struct object_writer *w, void **ret_lane, struct err *err);
   void (*lane_close)(struct object_writer *w, void *lane);
   // An object of 0 bytes gets one part of 0 bytes. No other part is empty.
   int (*write_part)(struct object_writer *w, void *lane, uint32_t number, uint64_t offset,
                     const struct object_body *body, struct err *err);
-  // The object is shorter than begin() was told: this long. NULL: the length must be known before.
-  int (*settle)(struct object_writer *w, uint64_t size_bytes, struct err *err);
   // Durable and visible when it returns 0. Repeating it after a lost answer must succeed.
   int (*commit)(struct object_writer *w, struct err *err);
   // Leaves nothing behind. Must work after interrupt, too.
@@ -99,6 +98,7 @@ struct object_writer_ops {
 struct object_writer {
   const struct object_writer_ops *ops;
   bool ordered;            // parts must come in order, one at a time (HTTP PUT: one part = all)
+  bool any_length;         // the length may be told at the end (object_settle)
   bool holes;              // bytes never written read as zeros (files): holes need no part
   uint64_t part_min_bytes; // all but the last part; 0 = any
   uint64_t part_max_bytes; // 0 = any

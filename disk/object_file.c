@@ -348,14 +348,6 @@ static int writer_write_part(struct object_writer *w, void *lane, uint32_t numbe
   return copy_body(f, offset, body, err);
 }
 
-static int writer_settle(struct object_writer *w, uint64_t size_bytes, struct err *err)
-{
-  const struct file_writer *f = (const struct file_writer *)w;
-  if (ftruncate(f->fd, (off_t)size_bytes) != 0)
-    return err_errno(err, errno, "set the length of %s", f->part_path);
-  return 0;
-}
-
 // rename, but an existing name is an error. File systems without RENAME_NOREPLACE: link refuses
 // too.
 static int rename_new(const char *from, const char *to)
@@ -407,6 +399,8 @@ static int writer_commit(struct object_writer *w, struct err *err)
   struct file_writer *f = (struct file_writer *)w;
   if (w->stored)
     return fd_sync_folder_of(f->path, err);
+  if (ftruncate(f->fd, (off_t)w->size_bytes) != 0)
+    return err_errno(err, errno, "set the length of %s", f->part_path);
   if (fsync(f->fd) != 0)
     return err_errno(err, errno, "fsync %s", f->part_path);
   int failed = f->overwrite ? rename(f->part_path, f->path) : rename_new(f->part_path, f->path);
@@ -444,7 +438,6 @@ static void writer_free(struct object_writer *w)
 static const struct object_writer_ops writer_ops = {.name = "file",
                                                     .begin = writer_begin,
                                                     .write_part = writer_write_part,
-                                                    .settle = writer_settle,
                                                     .commit = writer_commit,
                                                     .abort = writer_abort,
                                                     .resume = writer_resume,
@@ -476,7 +469,8 @@ int object_writer_file(const char *path, const char *owner, bool overwrite,
   struct file_writer *f = calloc(1, sizeof(*f));
   if (!f)
     return err_set(err, ERR_NO_MEMORY, "no memory");
-  f->writer = (struct object_writer){.ops = &writer_ops, .holes = true, .outlives_us = true};
+  f->writer = (struct object_writer){
+      .ops = &writer_ops, .any_length = true, .holes = true, .outlives_us = true};
   f->fd = f->folder_fd = -1;
   atomic_init(&f->direct.fd, -1);
   f->overwrite = overwrite;

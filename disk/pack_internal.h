@@ -15,24 +15,26 @@
 #include "disk/source.h"
 
 struct pack;
+struct vmdk_options;
 
 // Some chunks of the disk, packed: one with data, or a run without.
 struct packed {
   uint64_t chunk, count;
   uint64_t nonzero; // bit n: block n (64 KiB) holds anything but zeros
   uint8_t *bytes;   // pack->room_bytes
-  size_t length;
+  size_t start;     // what is laid down begins here
+  size_t length;    // 0: nothing is
 };
 
 struct pack_ops {
   const char *layout; // name in the manifest
   int (*lane_open)(struct pack *p, void **ret_lane, struct err *err);
   void (*lane_close)(struct pack *p, void *lane);
-  // One chunk of `length` bytes, not all of them zeros.
+  // One chunk of `length` bytes, not all of them zeros; zeros behind them.
   int (*data)(struct pack *p, void *lane, const uint8_t *chunk, size_t length, struct packed *k,
               struct err *err);
   void (*zeros)(struct pack *p, struct packed *k); // k->count chunks; NULL: zeros leave no trace
-  // In order: k begins at a stored offset. May append to k.
+  // In order: k begins at a stored offset. May append to k, and put something before it.
   int (*place)(struct pack *p, struct packed *k, uint64_t offset, struct err *err);
   // What comes before the first chunk; NULL: nothing. At most room_bytes.
   size_t (*header)(struct pack *p, uint8_t *into);
@@ -53,4 +55,10 @@ struct pack {
 // map and size as for a layout; map is only used by this call.
 int pack_new_raw_zst(const struct extents *map, uint64_t guest_bytes, struct pack **ret,
                      struct err *err);
+// The same for streamOptimized; options may be all zeros.
+int pack_new_vmdk(const struct extents *map, uint64_t guest_bytes, const struct vmdk_options *o,
+                  struct pack **ret, struct err *err);
 void pack_free(struct pack *p); // NULL allowed
+
+// Chunks that hold data, at the most.
+uint64_t pack_data_chunks(const struct extents *map);

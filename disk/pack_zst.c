@@ -213,23 +213,6 @@ static const struct pack_ops zst_ops = {.layout = "packed",
                                         .trailer = trailer,
                                         .free = zst_free};
 
-// Chunks that hold data at the most.
-static uint64_t data_chunks(const struct extents *map)
-{
-  uint64_t chunks = 0, next = 0;
-  for (size_t i = 0; i < map->count; i++) {
-    const struct extent *x = &map->items[i];
-    if (!x->data)
-      continue;
-    uint64_t first = x->offset / COPY_CHUNK_BYTES;
-    uint64_t end = (x->offset + x->length + COPY_CHUNK_BYTES - 1) / COPY_CHUNK_BYTES;
-    first = first > next ? first : next;
-    chunks += end > first ? end - first : 0;
-    next = end > next ? end : next;
-  }
-  return chunks;
-}
-
 static void describe(struct zst_pack *p, const struct extents *map)
 {
   p->zero_frame_bytes = zst_zero_frame(COPY_CHUNK_BYTES, p->zero_frame);
@@ -237,8 +220,8 @@ static void describe(struct zst_pack *p, const struct extents *map)
     p->last_zero_frame_bytes = zst_zero_frame(chunk_bytes(p, p->chunks - 1), p->last_zero_frame);
   p->pack = (struct pack){.ops = &zst_ops, .room_bytes = ZSTD_compressBound(COPY_CHUNK_BYTES)};
   p->pack.zeros_max = p->pack.room_bytes / ZST_ZERO_FRAME_BYTES;
-  p->pack.bound_bytes = data_chunks(map) * p->pack.room_bytes + p->chunks * ZST_ZERO_FRAME_BYTES +
-                        end_bytes(p->chunks);
+  p->pack.bound_bytes = pack_data_chunks(map) * p->pack.room_bytes +
+                        p->chunks * ZST_ZERO_FRAME_BYTES + end_bytes(p->chunks);
 }
 
 int pack_new_raw_zst(const struct extents *map, uint64_t guest_bytes, struct pack **ret,
@@ -262,10 +245,4 @@ int pack_new_raw_zst(const struct extents *map, uint64_t guest_bytes, struct pac
   describe(p, map);
   *ret = &p->pack;
   return 0;
-}
-
-void pack_free(struct pack *p)
-{
-  if (p)
-    p->ops->free(p);
 }

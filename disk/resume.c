@@ -158,18 +158,6 @@ static void give_up_old(struct copy *c, const struct checkpoint_subject *then)
     say(c, "what an earlier copy left unfinished could not be removed: %s", failure.message);
 }
 
-void resume_decline(struct copy *c, const char *why)
-{
-  struct checkpoint *checkpoint = c->job->checkpoint;
-  const struct checkpoint_subject *then = checkpoint ? checkpoint_found(checkpoint) : NULL;
-  if (checkpoint)
-    say(c, "no checkpoint is written, an interrupted copy starts over: %s", why);
-  if (then) {
-    give_up_old(c, then);
-    checkpoint_ignore(checkpoint);
-  }
-}
-
 int resume_prepare(struct copy *c, struct err *err)
 {
   const struct copy_job *job = c->job;
@@ -177,7 +165,8 @@ int resume_prepare(struct copy *c, struct err *err)
   r->checkpoint = job->checkpoint;
   if (!r->checkpoint)
     return 0;
-  r->compare = !c->source->tells_changes;
+  r->packed = c->pack != NULL;
+  r->compare = r->packed || !c->source->tells_changes;
   if (make_subject(c, &r->subject, err) != 0)
     return -1;
   const char *damage = checkpoint_damage(r->checkpoint);
@@ -203,7 +192,7 @@ int resume_prepare(struct copy *c, struct err *err)
 
 // ---- what is finished -----------------------------------------------------------------------
 
-static bool is_done(const struct resume *r, uint64_t unit)
+bool resume_is_done(const struct resume *r, uint64_t unit)
 {
   return unit < r->done_capacity && r->done[unit / 64] >> (unit % 64) & 1;
 }
@@ -232,7 +221,7 @@ static bool part_is_there(const struct copy *c, uint64_t unit)
   struct object_writer *w = c->job->object;
   char tag[OBJECT_TAG_BYTES];
   uint64_t length = 0;
-  if (!w || !w->ops->part_tag || w->stored)
+  if (!w || !w->ops->part_tag || w->stored || c->resume.packed)
     return true;
   return unit < c->resume.part_count && w->ops->part_tag(w, (uint32_t)unit, tag, &length) &&
          length == c->resume.part_lengths[unit];
@@ -243,7 +232,7 @@ static int take_unit(void *copy, uint64_t unit, uint64_t data_bytes, struct err 
   struct copy *c = copy;
   if (data_bytes > c->size_bytes)
     return err_set(err, ERR_CORRUPT, "it has moved more than there is");
-  if (is_done(&c->resume, unit) || !part_is_there(c, unit))
+  if (resume_is_done(&c->resume, unit) || !part_is_there(c, unit))
     return 0;
   if (!c->resume.compare) {
     atomic_fetch_add(&c->tally->resumed_bytes, data_bytes);
@@ -255,6 +244,8 @@ static int take_unit(void *copy, uint64_t unit, uint64_t data_bytes, struct err 
 static int take_hash(void *copy, uint64_t chunk, const uint8_t *hash, struct err *err)
 {
   struct copy *c = copy;
+  if (c->resume.packed)
+    return resume_take_sum(&c->resume, chunk, hash, err);
   if (!c->hashing || chunk >= c->digest.count)
     return err_set(err, ERR_CORRUPT, "it names a place beyond the end of the disk");
   uint8_t *leaves = c->resume.compare ? c->resume.then : c->digest.leaves;
@@ -280,6 +271,8 @@ static void forget(struct copy *c)
     memset(r->done, 0, r->done_capacity / 8);
   if (c->hashing)
     memset(c->digest.leaves, 0, c->digest.count * DIGEST_BYTES);
+  if (r->part_sums)
+    memset(r->part_sums, 0, r->part_count * CHECKPOINT_HASH_BYTES);
   if (c->sha)
     sha_turn_reset(c->sha);
   atomic_store(&c->tally->resumed_bytes, 0);
@@ -290,7 +283,7 @@ static int list_parts(struct copy *c, struct err *err)
 {
   struct resume *r = &c->resume;
   const struct object_writer *w = c->job->object;
-  if (!w || !w->ops->part_tag)
+  if (!w || !w->ops->part_tag || r->packed)
     return 0;
   uint64_t stored = layout_stored_bytes(c->layout);
   r->part_lengths = calloc(w->parts_max ? w->parts_max : 1, sizeof(*r->part_lengths));
@@ -308,7 +301,7 @@ static int load(struct copy *c, struct err *err)
 {
   struct resume *r = &c->resume;
   const struct checkpoint_sink sink = {c, take_unit, take_hash, take_sha};
-  if (r->compare && !(r->then = calloc(c->digest.count + 1, DIGEST_BYTES)))
+  if (r->compare && !r->packed && !(r->then = calloc(c->digest.count + 1, DIGEST_BYTES)))
     return err_set(err, ERR_NO_MEMORY, "no memory for the hashes of all chunks");
   if (list_parts(c, err) != 0)
     return -1;
@@ -406,7 +399,7 @@ static const char *no_way(const struct copy *c)
 {
   if (!end_state(c))
     return "the target cannot be gone on with";
-  if (c->resume.compare && !c->hashing)
+  if (c->resume.compare && !c->hashing && !c->resume.packed)
     return "the source does not tell when it changes, and nothing is hashed";
   return NULL;
 }
@@ -485,6 +478,7 @@ void resume_release(struct resume *r)
   free(r->done);
   free(r->then);
   free(r->part_lengths);
+  free(r->part_sums);
 }
 
 bool resume_skip(struct copy *c, uint64_t unit)
@@ -492,27 +486,15 @@ bool resume_skip(struct copy *c, uint64_t unit)
   struct resume *r = &c->resume;
   if (!r->checkpoint)
     return false;
-  if (r->going_on && !r->compare && is_done(r, unit))
+  if (r->going_on && !r->compare && resume_is_done(r, unit))
     return true;
   checkpoint_note_started(r->checkpoint, unit + 1);
   return false;
 }
 
-bool resume_part_md5(const struct copy *c, uint64_t unit, uint64_t length, char ret[33])
-{
-  struct object_writer *w = c->job->object;
-  char tag[OBJECT_TAG_BYTES];
-  uint64_t there = 0;
-  if (!c->resume.going_on || !w->ops->part_tag ||
-      !w->ops->part_tag(w, (uint32_t)unit, tag, &there) || there != length || strlen(tag) != 32)
-    return false;
-  memcpy(ret, tag, 33);
-  return true;
-}
-
 bool resume_may_be_same(const struct copy *c, uint64_t unit)
 {
-  return c->resume.going_on && c->resume.compare && is_done(&c->resume, unit);
+  return c->resume.going_on && c->resume.compare && resume_is_done(&c->resume, unit);
 }
 
 bool resume_same(const struct lane *l, uint64_t unit)

@@ -40,6 +40,8 @@ struct resume {
   uint8_t *then;          // compare: hashes of the chunks, as copy.digest
   uint64_t *part_lengths; // uploads: of each part of the plan
   uint64_t part_count;
+  bool packed;          // units are the parts of a packed object
+  uint8_t *part_sums;   // packed: SHA-256 of the parts that are written down
   uint64_t batch_bytes; // a lane writes down what it has finished after so much
   _Atomic int64_t marked_ms;
   _Atomic bool broken; // the checkpoint cannot be written any more
@@ -55,8 +57,6 @@ struct lane_notes {
 
 int resume_prepare(struct copy *c, struct err *err); // before the end begins
 int resume_begin(struct copy *c, struct err *err);   // after, and after the plan is made
-// Instead of both: a copy that cannot be gone on with, and why.
-void resume_decline(struct copy *c, const char *why);
 void resume_release(struct resume *r);
 
 // By whoever takes units, under the lock of the plan: whether this one is to be left out. Else it
@@ -72,11 +72,27 @@ bool resume_may_be_same(const struct copy *c, uint64_t unit);
 bool resume_same(const struct lane *l, uint64_t unit);
 // compare: it is not; from here on it counts as unfinished.
 int resume_undo(struct lane *l, uint64_t unit, struct err *err);
-// A part that is there, but was not written down as finished: its MD5 in hex, as far as the store
-// tells it. False: it is not there with that length.
-bool resume_part_md5(const struct copy *c, uint64_t unit, uint64_t length, char ret[33]);
 // The unit is in the target. sent: by this copy.
 int resume_unit_done(struct lane *l, uint64_t unit, uint64_t data_bytes, bool sent,
                      struct err *err);
+void resume_count_sent(struct copy *c, uint64_t unit, uint64_t data_bytes);
+int resume_write_down_some(struct lane *l, uint64_t data_bytes, struct err *err);
 int resume_lane_end(struct lane *l, struct err *err); // before its handles are closed
 void resume_lane_release(struct lane *l);
+
+// ---- resume_parts.c
+
+bool resume_is_done(const struct resume *r, uint64_t unit);
+// Whether the store has a part with these very bytes, as its MD5 says, where the store tells that:
+// of a copy that was killed before it could note it.
+bool resume_part_is_stored(const struct copy *c, uint64_t part, const void *bytes, size_t length);
+// Packed objects: what their parts will be is only known when the disk has been read and packed
+// once more; the same disk makes the same parts, and those that are there are not sent again.
+// Before resume_begin(): how many there may be.
+int resume_expect_parts(struct copy *c, uint64_t count, struct err *err);
+int resume_take_sum(struct resume *r, uint64_t part, const uint8_t *sum, struct err *err);
+bool resume_packed_part_is_there(const struct copy *c, uint64_t part, const void *bytes,
+                                 size_t length);
+void resume_packed_part_begin(struct copy *c, uint64_t part);
+int resume_packed_part_done(struct lane *l, uint64_t part, const void *bytes, size_t length,
+                            uint64_t data_bytes, bool sent, struct err *err);

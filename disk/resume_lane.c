@@ -124,25 +124,31 @@ static int add_unit(struct lane *l, uint64_t unit, uint64_t data_bytes, struct e
   return 0;
 }
 
+void resume_count_sent(struct copy *c, uint64_t unit, uint64_t data_bytes)
+{
+  if (unit >= c->resume.started)
+    return;
+  atomic_fetch_add(&c->tally->resent_bytes, data_bytes);
+  checkpoint_note_resent(c->resume.checkpoint, atomic_load(&c->tally->resent_bytes));
+}
+
+int resume_write_down_some(struct lane *l, uint64_t data_bytes, struct err *err)
+{
+  // Zeros cost little, but not nothing.
+  l->notes.bytes += data_bytes ? data_bytes : BLOCK_BYTES;
+  return l->notes.bytes >= l->copy->resume.batch_bytes ? write_down(l, err) : 0;
+}
+
 int resume_unit_done(struct lane *l, uint64_t unit, uint64_t data_bytes, bool sent, struct err *err)
 {
   struct copy *c = l->copy;
-  struct resume *r = &c->resume;
-  if (!r->checkpoint)
+  if (!c->resume.checkpoint)
     return 0;
-  if (sent && unit < r->started) {
-    atomic_fetch_add(&c->tally->resent_bytes, data_bytes);
-    checkpoint_note_resent(r->checkpoint, atomic_load(&c->tally->resent_bytes));
-  }
-  if (!sent)
-    atomic_fetch_add(&c->tally->resumed_bytes, data_bytes);
-  if (atomic_load(&r->broken))
+  if (sent)
+    resume_count_sent(c, unit, data_bytes);
+  if (atomic_load(&c->resume.broken))
     return 0;
-  if (add_unit(l, unit, data_bytes, err) != 0)
-    return -1;
-  // Zeros cost little, but not nothing.
-  l->notes.bytes += data_bytes ? data_bytes : BLOCK_BYTES;
-  return l->notes.bytes >= r->batch_bytes ? write_down(l, err) : 0;
+  return add_unit(l, unit, data_bytes, err) != 0 ? -1 : resume_write_down_some(l, data_bytes, err);
 }
 
 // Otherwise a source that changes and changes back, with a kill at each time, would make a half

@@ -250,6 +250,7 @@ static int prepare(struct copying *c, struct err *err)
       .target = c->target.target,
       .object = c->target.writer,
       .options = {.format = c->target.format,
+                  .vmdk = {.adapter = spec->vmdk_adapter, .hardware_version = spec->vmdk_hardware},
                   .verify = spec->verify,
                   .lanes = (int)spec->lanes,
                   .object_sha256 = c->target.writer && spec->verify != COPY_VERIFY_NONE &&
@@ -267,7 +268,7 @@ static int prepare(struct copying *c, struct err *err)
   return 0;
 }
 
-// Stores keep the zeros of a raw image; qcow2 and raw.zst leave them out.
+// Stores keep the zeros of a raw image; the other formats leave them out.
 static void warn_of_zeros(struct copying *c)
 {
   const struct mover_object *object = target_object(c);
@@ -282,7 +283,7 @@ static void warn_of_zeros(struct copying *c)
   if (size - data > size / 4)
     report_warning(&c->session->report,
                    "the disk has %s of data, but a raw image stores all its zeros: %s; "
-                   "formats qcow2 and raw.zst do not",
+                   "formats qcow2, vmdk and raw.zst do not",
                    str_human_bytes((double)data, a), str_human_bytes((double)size, b));
 }
 

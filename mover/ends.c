@@ -61,10 +61,11 @@ static int choose_format(struct parse *p, const char *name, int *ret)
                    "'%s' does not say its format by a suffix; add --format raw or --format qcow2",
                    p->text);
   bool written = format == DISK_FORMAT_RAW || format == DISK_FORMAT_QCOW2 ||
-                 format == DISK_FORMAT_RAW_ZST || format == DISK_FORMAT_ANY;
+                 format == DISK_FORMAT_RAW_ZST || format == DISK_FORMAT_VMDK ||
+                 format == DISK_FORMAT_ANY;
   if (p->options->target && !written)
     return err_set(p->err, ERR_UNSUPPORTED,
-                   "%s cannot be written yet; formats that can: raw, qcow2, raw.zst",
+                   "%s cannot be written; formats that can: raw, qcow2, vmdk, raw.zst",
                    disk_format_names[format]);
   *ret = format;
   return 0;

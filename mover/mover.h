@@ -65,6 +65,8 @@ struct mover_spec {
   int64_t bytes_per_second; // 0 = no limit
   int64_t stall_timeout_ms;
   bool no_sparse;        // zeros are written out
+  int vmdk_adapter;      // enum vmdk_adapter; only of target format vmdk, as the next
+  int64_t vmdk_hardware; // virtual hardware version, 0 = default
   bool no_object_sha256; // the plain SHA-256 of what is stored is not wanted
   char *expected_digest; // content digest that must come out, or NULL
   char *checkpoint; // file in which what is finished is noted, and from which to go on; or NULL

@@ -97,6 +97,10 @@ static const struct field spec_fields[] = {
     {"stallTimeoutMs", FIELD_INT, offsetof(struct mover_spec, stall_timeout_ms), .min = 0,
      .max = 86400000, .help = "milliseconds without a byte before giving up, 0 = default"},
     {"noSparse", FIELD_BOOL, offsetof(struct mover_spec, no_sparse), .help = "zeros are written"},
+    {"vmdkAdapter", FIELD_ENUM, offsetof(struct mover_spec, vmdk_adapter),
+     .names = vmdk_adapter_names, .help = "adapter type that a vmdk names"},
+    {"vmdkHardware", FIELD_INT, offsetof(struct mover_spec, vmdk_hardware), .min = 0,
+     .max = VMDK_HARDWARE_MAX, .help = "virtual hardware version that a vmdk names, 0 = default"},
     {"noObjectSha256", FIELD_BOOL, offsetof(struct mover_spec, no_object_sha256),
      .help = "the plain SHA-256 of what is stored is not wanted"},
     {"expectedDigest", FIELD_STRING, offsetof(struct mover_spec, expected_digest), .max = 127,
@@ -128,7 +132,26 @@ static bool target_format_is_said(const void *object)
   return !s->target.object || s->target.object->format != DISK_FORMAT_ANY;
 }
 
+static int target_format(const struct mover_end *e)
+{
+  return e->object ? e->object->format : e->reach ? e->reach->format : DISK_FORMAT_ANY;
+}
+
+static bool vmdk_is_written(const void *object)
+{
+  const struct mover_spec *s = object;
+  return (!s->vmdk_adapter && !s->vmdk_hardware) || target_format(&s->target) == DISK_FORMAT_VMDK;
+}
+
+static bool vmdk_hardware_exists(const void *object)
+{
+  const struct mover_spec *s = object;
+  return !s->vmdk_hardware || s->vmdk_hardware >= VMDK_HARDWARE_MIN;
+}
+
 static const struct rule spec_rules[] = {
+    {"vmdkAdapter and vmdkHardware are for a target of format vmdk", vmdk_is_written},
+    {"vmdkHardware must be 4 or more", vmdk_hardware_exists},
     {"expectedDigest cannot be checked with verify None", digest_is_made},
     {"target cannot be a pattern", target_takes_data},
     {"target.object.format must be set", target_format_is_said},

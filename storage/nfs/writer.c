@@ -289,21 +289,6 @@ static int writer_begin(struct object_writer *base, uint64_t size_bytes, struct 
   return with_lane((struct nfs_writer *)base, begin_with, err);
 }
 
-// The longest that it could get was set at the beginning.
-static int settle_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
-{
-  if (nfs_open_file(l, w->partial, O_WRONLY, w->what, err) < 0 ||
-      set_length(w, l, w->base.size_bytes, err) < 0)
-    return -1;
-  return nfs_close_file(l, w->what, err);
-}
-
-static int writer_settle(struct object_writer *base, uint64_t size_bytes, struct err *err)
-{
-  base->size_bytes = size_bytes;
-  return with_lane((struct nfs_writer *)base, settle_with, err);
-}
-
 // ---- commit ----
 
 // Whether the final name already is the file that we wrote: the answer to an earlier try was lost.
@@ -338,6 +323,16 @@ static int link_file(struct nfs_writer *w, struct nfs_lane *l, const char *from,
   return check_new(w, l, err) < 0 ? -1 : rename_file(w, l, from, to, err);
 }
 
+// Where the length is told at the end, the most that it could come to was set at the beginning.
+static int cut(struct nfs_writer *w, struct nfs_lane *l)
+{
+  struct err ignored = ERR_INIT; // commit looks at what is there
+  if (nfs_open_file(l, w->partial, O_WRONLY, w->what, &ignored) < 0)
+    return -1;
+  int failed = set_length(w, l, w->base.size_bytes, &ignored);
+  return nfs_close_file(l, w->what, &ignored) < 0 ? -1 : failed;
+}
+
 static int commit_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
 {
   struct nfs_stat_64 st;
@@ -347,6 +342,8 @@ static int commit_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err
   if (!from || !to)
     return -1;
   int result = nfs_stat_path(l, w->partial, &st, &failure);
+  if (result == 0 && st.nfs_ino == w->inode && st.nfs_size > w->base.size_bytes && cut(w, l) == 0)
+    result = nfs_stat_path(l, w->partial, &st, &failure);
   if (result == 0 && (st.nfs_size != w->base.size_bytes || st.nfs_ino != w->inode))
     return err_set(err, ERR_CORRUPT, "%s: the temporary file is not the one that was written",
                    w->what);
@@ -431,7 +428,6 @@ static const struct object_writer_ops nfs_writer_ops = {
     .lane_open = lane_open,
     .lane_close = lane_close,
     .write_part = write_part,
-    .settle = writer_settle,
     .commit = writer_commit,
     .abort = writer_abort,
     .interrupt = writer_interrupt,
@@ -447,7 +443,7 @@ int nfs_writer(void *store, const char *key, const char *owner, bool overwrite,
   struct nfs_writer *w = calloc(1, sizeof(*w));
   if (!w)
     return err_set(err, ERR_NO_MEMORY, "no memory for a writer");
-  w->base = (struct object_writer){.ops = &nfs_writer_ops, .holes = true};
+  w->base = (struct object_writer){.ops = &nfs_writer_ops, .any_length = true, .holes = true};
   w->store = store;
   w->overwrite = overwrite;
   pthread_mutex_init(&w->lock, NULL);

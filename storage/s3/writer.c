@@ -84,13 +84,6 @@ static int writer_write_part(struct object_writer *base, void *lane, uint32_t nu
   return note_part(w, number, body->length, etag, err);
 }
 
-// Parts know their places already, and a single PUT takes as much of `small` as there is.
-static int writer_settle(struct object_writer *base, uint64_t size_bytes, struct err *err)
-{
-  (void)base, (void)size_bytes, (void)err;
-  return 0;
-}
-
 // ---- begin ----
 
 // "NONCE:UPLOADID" of an earlier writer; anything else is no state.
@@ -179,9 +172,10 @@ static int writer_begin(struct object_writer *base, uint64_t size_bytes, struct 
 static int parts_xml(struct s3_writer *w, struct buf *into, struct err *err)
 {
   struct web_xml_doc *doc CLEANUP(doc_free) = web_xml_new("CompleteMultipartUpload", S3_XMLNS);
-  uint64_t total = 0;
+  uint64_t total = 0, size = w->web.base.size_bytes;
   bool full = !doc;
-  for (size_t i = 0; i < w->part_capacity && w->parts[i].etag[0] && !full; i++) {
+  // An earlier try of an object that was longer may have left more.
+  for (size_t i = 0; i < w->part_capacity && w->parts[i].etag[0] && total < size && !full; i++) {
     char number[24], etag[S3_ETAG_BYTES + 3];
     snprintf(number, sizeof(number), "%zu", i + 1);
     snprintf(etag, sizeof(etag), "\"%s\"", w->parts[i].etag);
@@ -192,10 +186,10 @@ static int parts_xml(struct s3_writer *w, struct buf *into, struct err *err)
   }
   if (full || web_xml_write(doc, into) < 0)
     return err_set(err, ERR_NO_MEMORY, "no memory for the list of parts");
-  if (total != w->web.base.size_bytes)
+  if (total != size)
     return err_set(err, ERR_INTERNAL,
                    "commit of '%s' with parts of %" PRIu64 " bytes together instead of %" PRIu64,
-                   w->key, total, w->web.base.size_bytes);
+                   w->key, total, size);
   return 0;
 }
 
@@ -324,7 +318,6 @@ static const struct object_writer_ops s3_writer_ops = {
     .lane_open = web_writer_lane_open,
     .lane_close = web_writer_lane_close,
     .write_part = writer_write_part,
-    .settle = writer_settle,
     .commit = writer_commit,
     .abort = writer_abort,
     .interrupt = web_writer_interrupt,
@@ -346,6 +339,7 @@ int s3_writer(void *store, const char *key, const char *owner, bool overwrite,
   w->web.base.part_min_bytes = S3_PART_MIN;
   w->web.base.part_max_bytes = S3_PART_MAX;
   w->web.base.parts_max = S3_PARTS_MAX;
+  w->web.base.any_length = true;
   w->overwrite = overwrite;
   pthread_mutex_init(&w->lock, NULL);
   if (upload_state)

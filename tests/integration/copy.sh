@@ -56,6 +56,15 @@ part_files() {
   is "small clusters, old version" 0 "$drover" copy --progress none old.qcow2 old.raw
   is "its content" 0 qemu-img compare -q -f qcow2 -F raw old.qcow2 old.raw
 
+  is "raw to vmdk" 0 "$drover" copy --progress none --verify readback --vmdk-adapter ide --vmdk-hardware 10 d.raw d.vmdk
+  is "qemu-img finds no fault in it" 0 qemu-img check -q d.vmdk
+  is "qemu-img sees the same disk" 0 qemu-img compare -q -f raw -F vmdk d.raw d.vmdk
+  is "an importer reads it forward" 0 sh -c "cat d.vmdk | '$here/../unit/disk/vmdk_stream.py' stream.raw"
+  json "and sees what was asked for" '.["ddb.adapterType"] == "ide" and .["ddb.virtualHWVersion"] == "10"'
+  is "the importer's disk" 0 cmp d.raw stream.raw
+  is "options of vmdk on another format" 2 "$drover" copy --progress none --vmdk-adapter ide d.raw no.qcow2
+  absent "nothing was written" no.qcow2
+
   is "verify: equal" 0 "$drover" verify --progress none d.raw theirs.qcow2
   has "says so" "equal"
   cp d.raw bit.raw
@@ -370,6 +379,16 @@ END
   json "says so" '.kind == "AlreadyExists"'
   is "overwrite" 0 "$drover" copy "${to[@]}" --overwrite d.raw "$at/a/d.qcow2"
 
+  is "to S3 as vmdk" 0 "$drover" copy "${to[@]}" --output json --verify readback d.raw "$at/v/d.vmdk"
+  json "the same digest in vmdk" ".contentDigest == \"$digest\" and .format == \"vmdk\" and .layout == \"packed\""
+  sum=$(jq -r .objectSha256 <<< "$out")
+  (. "$hosts/lib.sh"; s3_request "$work/minio" GET "/$S3_BUCKET/v/d.vmdk") > got.vmdk
+  same "the vmdk's SHA-256" "$sum" "$(sha256sum < got.vmdk | cut -d' ' -f1)"
+  is "a good vmdk" 0 qemu-img check -q got.vmdk
+  is "the vmdk's content" 0 qemu-img compare -q -f raw -F vmdk d.raw got.vmdk
+  is "vmdk in S3 to raw" 0 "$drover" copy "${to[@]}" --overwrite "$at/v/d.vmdk" back.raw
+  is "the same bytes from vmdk" 0 cmp d.raw back.raw
+
   head -c 1000000 got.qcow2 > cut.qcow2
   (. "$hosts/lib.sh"; s3_request "$work/minio" PUT "/$S3_BUCKET/a/d.qcow2" -T cut.qcow2)
   is "a truncated object" 3 "$drover" copy "${to[@]}" --output json "$at/a/d.qcow2" t.raw
@@ -437,6 +456,8 @@ part_http() {
   json "is said" '.kind == "CertificateNotTrusted"'
   is "no such file" 3 "$drover" digest "${to[@]}" --output json "$HTTP_URL/open/none.raw"
   json "not found" '.kind == "NotFound"'
+  is "vmdk, whose length is not known" 3 "$drover" copy "${to[@]}" --output json d.raw "$HTTP_URL/open/d.vmdk"
+  json "is refused there" '.kind == "Unsupported" and (.message | contains("vmdk cannot be written there"))'
   is "a full server" 3 "$drover" copy "${to[@]}" --output json pattern:64Mi "$HTTP_URL/full/x.raw"
   is "a server without ranges" 3 "$drover" digest "${to[@]}" "$HTTP_URL/noranges/d.raw"
   local pid start

@@ -11,6 +11,7 @@ MIB=$((1 << 20))
 BOUND=$((64 * MIB)) # for each kill: max(64 MiB, connections x part size)
 KILLS=${KILLS:-30}
 kills=0 resumed=0 copies=0 before=0
+formats=(qcow2 raw raw.zst)
 state=$work/state.db images=$work/images
 
 pattern() { echo "pattern:120Mi,seed=$1,data=70"; }
@@ -89,7 +90,7 @@ part_file() {
 }
 
 to_object() {
-  local name=o.$([ $(($1 % 2)) = 0 ] && echo qcow2 || echo raw)
+  local name=o.${formats[$1 % ${#formats[@]}]}
   one "$(pattern "$1")" "$work/$name" --connections $((1 + $1 % 6)) || return
   whole_object "$work/$name"
   equal "$work/$name" "$(pattern "$1")"
@@ -169,7 +170,7 @@ nothing_unfinished() {
 }
 
 to_s3() {
-  local name=x.$([ $(($1 % 2)) = 0 ] && echo qcow2 || echo raw)
+  local name=x.${formats[$1 % ${#formats[@]}]}
   one "$(pattern "$1")" "s3://$S3_BUCKET/$name" "${s3_options[@]}" --overwrite || return
   s3 GET "/$S3_BUCKET/$name" > "$work/got" && whole_object "$work/got"
   equal "s3://$S3_BUCKET/$name" "$(pattern "$1")" "${s3_options[@]}"
@@ -182,7 +183,7 @@ part_s3() {
 }
 
 to_nfs() {
-  local name=y.$([ $(($1 % 2)) = 0 ] && echo qcow2 || echo raw)
+  local name=y.${formats[$1 % ${#formats[@]}]}
   one "$(pattern "$1")" "$NFS_URL/$name" || return
   whole_object "$work/nfs/export/$name"
   equal "$NFS_URL/$name" "$(pattern "$1")"

@@ -131,6 +131,29 @@ void help_python_digest(const char *path, char ret[128])
   free(program);
 }
 
+struct source *help_open(const char *path)
+{
+  struct reach reach = {.kind = REACH_FILE, .path = (char *)(uintptr_t)path};
+  struct source *s;
+  struct err err = ERR_INIT;
+  if (source_open_reach(&reach, &s, &err) != 0)
+    fail_msg("%s", err.message);
+  return s;
+}
+
+void help_read_digest(const char *path, char ret[128])
+{
+  struct source *s = help_open(path);
+  struct copy_result r;
+  struct tally tally = {0};
+  struct err err = ERR_INIT;
+  if (digest_source(s, 0, &tally, &r, &err) != 0)
+    fail_msg("%s", err.message);
+  memcpy(ret, r.content_digest, 128);
+  copy_result_release(&r);
+  source_free(s);
+}
+
 // ---- source ---------------------------------------------------------------------------------
 
 static int ms_extents(struct source *s, struct extents *ret, struct err *err)
@@ -329,16 +352,10 @@ static int mw_write_part(struct object_writer *w, void *lane, uint32_t number, u
   return mw_read_body(m, offset, body, err);
 }
 
-static int mw_settle(struct object_writer *w, uint64_t size_bytes, struct err *err)
-{
-  (void)err;
-  ((struct memory_writer *)w)->length = size_bytes;
-  return 0;
-}
-
 static int mw_commit(struct object_writer *w, struct err *err)
 {
   (void)err;
+  ((struct memory_writer *)w)->length = w->size_bytes;
   ((struct memory_writer *)w)->committed = true;
   return 0;
 }
@@ -364,7 +381,6 @@ static void mw_free(struct object_writer *w)
 static const struct object_writer_ops mw_ops = {.name = "memory",
                                                 .begin = mw_begin,
                                                 .write_part = mw_write_part,
-                                                .settle = mw_settle,
                                                 .commit = mw_commit,
                                                 .abort = mw_abort,
                                                 .interrupt = mw_interrupt,
@@ -375,5 +391,6 @@ struct memory_writer *memory_writer_new(void)
   struct memory_writer *m = calloc(1, sizeof(*m));
   assert_non_null(m);
   m->writer.ops = &mw_ops;
+  m->writer.any_length = true;
   return m;
 }

@@ -74,5 +74,8 @@ struct memory_writer *memory_writer_new(void);
 void help_fill(uint8_t *at, size_t length, uint64_t seed);
 void help_write_file(const char *path, const void *bytes, size_t length);
 uint8_t *help_read_file(const char *path, size_t *ret_length);
+// A source of a local image, opened by looking; and the content digest of all of it.
+struct source *help_open(const char *path);
+void help_read_digest(const char *path, char ret[128]);
 // Content digest of a raw file, computed by the Python program in docs/disk.md.
 void help_python_digest(const char *path, char ret[128]);

@@ -162,11 +162,10 @@ static void cancel_ends_a_hanging_writer(void **state)
     int format;
     bool holes;
     uint32_t parts_max;
-  } ways[] = {{DISK_FORMAT_QCOW2, true, 0},
-              {DISK_FORMAT_QCOW2, false, 0},
-              {DISK_FORMAT_QCOW2, false, 1},
-              {DISK_FORMAT_RAW_ZST, true, 0},
-              {DISK_FORMAT_RAW_ZST, false, 10000}};
+  } ways[] = {{DISK_FORMAT_QCOW2, true, 0},        {DISK_FORMAT_QCOW2, false, 0},
+              {DISK_FORMAT_QCOW2, false, 1},       {DISK_FORMAT_RAW_ZST, true, 0},
+              {DISK_FORMAT_RAW_ZST, false, 10000}, {DISK_FORMAT_VMDK, true, 0},
+              {DISK_FORMAT_VMDK, false, 10000}};
   for (size_t way = 0; way < ARRAY_SIZE(ways); way++) {
     struct memory_source *s = memory_source_new(MIXED_BYTES, mixed);
     struct memory_writer *w = memory_writer_new();
@@ -384,7 +383,7 @@ static void formats_that_we_do_not_write(void **state)
   struct tally tally = {0};
   struct copy_result r;
   struct err err = ERR_INIT;
-  struct copy_options options = {.format = DISK_FORMAT_VMDK};
+  struct copy_options options = {.format = DISK_FORMAT_VHDX};
   assert_int_equal(run(s, NULL, &w->writer, options, &tally, &r, &err), -1);
   assert_int_equal(err.kind, ERR_UNSUPPORTED);
   object_writer_free(&w->writer);

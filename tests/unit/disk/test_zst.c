@@ -13,16 +13,6 @@
 
 #define CHUNK COPY_CHUNK_BYTES
 
-static struct source *opened(const char *path)
-{
-  struct reach reach = {.kind = REACH_FILE, .path = (char *)(uintptr_t)path};
-  struct source *s;
-  struct err err = ERR_INIT;
-  if (source_open_reach(&reach, &s, &err) != 0)
-    fail_msg("%s", err.message);
-  return s;
-}
-
 static void copy_into(struct source *s, struct object_writer *w, struct copy_result *ret)
 {
   struct err err = ERR_INIT;
@@ -40,19 +30,6 @@ static void copy_to_file(struct source *s, const char *path, struct copy_result 
   assert_int_equal(object_writer_file(path, "unit/test", true, &w, &err), 0);
   copy_into(s, w, ret);
   object_writer_free(w);
-}
-
-static void read_digest(const char *path, char ret[128])
-{
-  struct source *s = opened(path);
-  struct copy_result r;
-  struct tally tally = {0};
-  struct err err = ERR_INIT;
-  if (digest_source(s, 0, &tally, &r, &err) != 0)
-    fail_msg("%s", err.message);
-  memcpy(ret, r.content_digest, 128);
-  copy_result_release(&r);
-  source_free(s);
 }
 
 // Reads all of it. The kind of the error; ERR_NONE: it is whole.
@@ -86,7 +63,7 @@ static void good_image(uint64_t size, const uint64_t (*data)[2])
   char by_python[128], by_us[128];
   help_python_digest(raw, by_python);
   assert_string_equal(r.content_digest, by_python);
-  read_digest(path, by_us);
+  help_read_digest(path, by_us);
   assert_string_equal(r.content_digest, by_us);
   char *sha;
   assert_int_equal(help_run(&sha, "sha256sum", path, (char *)NULL), 0);
@@ -128,7 +105,7 @@ static void holes_stay_holes(void **state)
   struct copy_result r;
   copy_to_file(&m->source, path, &r);
   copy_result_release(&r);
-  struct source *s = opened(path);
+  struct source *s = help_open(path);
   struct extents before = {0}, after = {0};
   struct err err = ERR_INIT;
   assert_int_equal(source_extents(&m->source, &before, &err), 0);
@@ -207,9 +184,7 @@ static void a_writer_that_needs_the_length(void **state)
   static const uint64_t data[][2] = {{0, MIB}, {0, 0}};
   struct memory_source *m = memory_source_new(MIB, data);
   struct memory_writer *w = memory_writer_new();
-  struct object_writer_ops ops = *w->writer.ops;
-  ops.settle = NULL;
-  w->writer.ops = &ops;
+  w->writer.any_length = false;
   refused(&m->source, &w->writer, ERR_UNSUPPORTED);
   object_writer_free(&w->writer);
   source_free(&m->source);
@@ -220,13 +195,13 @@ static void an_empty_tebibyte(void **state)
   (void)state;
   const char *raw = help_path("far.raw"), *path = help_path("far.raw.zst");
   run_ok("truncate", "-s", "1T", raw);
-  struct source *s = opened(raw);
+  struct source *s = help_open(raw);
   struct copy_result r;
   copy_to_file(s, path, &r);
   source_free(s);
   assert_true(r.stored_bytes < 48 * MIB); // 4 bytes for each 128 KiB: zstd knows nothing shorter
   char digest[128];
-  read_digest(path, digest);
+  help_read_digest(path, digest);
   assert_string_equal(r.content_digest, digest);
   copy_result_release(&r);
 }
@@ -310,7 +285,7 @@ static void images_of_others(void **state)
     help_write_file(raw, plain, size);
     char by_python[128], by_us[128];
     help_python_digest(raw, by_python);
-    read_digest(path, by_us);
+    help_read_digest(path, by_us);
     assert_string_equal(by_us, by_python);
     free(image.bytes);
   }
@@ -341,13 +316,13 @@ static void every_flipped_byte_is_found(void **state)
   help_write_file(path, bytes, length);
   assert_int_equal(read_fails(path, &err), ERR_NONE);
   char right[128], wrong[128];
-  read_digest(path, right);
+  help_read_digest(path, right);
   // All of the frames of zeros, the map and the table; of the data every 97th byte.
   for (size_t at = 0; at < length; at += at < 73000 ? 97 : 1) {
     bytes[at] ^= (uint8_t)(1u << at % 8);
     help_write_file(path, bytes, length);
     if (read_fails(path, &err) == ERR_NONE) { // only in what zstd itself does not look at
-      read_digest(path, wrong);
+      help_read_digest(path, wrong);
       assert_string_equal(wrong, right);
       assert_true(at >= length - 5 && at < length - 4); // unused bits of the table's descriptor
     }

@@ -121,8 +121,9 @@ static void test_targets(void **state)
   static const struct row rows[] = {
       {"new.qcow2", "file path=/tmp/*/new.qcow2 host=-:0 user=- export=- qcow2 create"},
       {"new.img", "file * raw create"},
+      {"new.vmdk", "file * vmdk create"},
       {"new", "! InvalidSpec: 'new' does not say its format*--format raw or --format qcow2"},
-      {"new.vmdk", "! Unsupported: vmdk cannot be written yet*"},
+      {"new.vhdx", "! Unsupported: vhdx cannot be written; formats that can: raw, qcow2, vmdk, *"},
       {"a.qcow2", "! AlreadyExists: a.qcow2 exists; --overwrite replaces it"},
       {"pattern:1M", "! InvalidSpec: 'pattern:1M' can only be read"},
       {"s3://b/k", "! InvalidSpec: 's3://b/k' does not say its format*"},

@@ -127,6 +127,12 @@ static void test_refused(void **state)
       {HEAD "\"source\":{\"null\":true},\"target\":{\"object\":{\"store\":{\"type\":\"s3\"},"
             "\"key\":\"k\"}}}",
        NULL, "target.object.format must be set"},
+      {OK ",\"vmdkAdapter\":\"ide\"}", NULL, "are for a target of format vmdk"},
+      {OK ",\"vmdkHardware\":10}", NULL, "are for a target of format vmdk"},
+      {OK ",\"vmdkAdapter\":\"nvme\"}", NULL, "nvme"},
+      {HEAD "\"source\":{\"null\":true},\"target\":{\"reach\":{\"kind\":\"file\",\"path\":\"/x\","
+            "\"format\":\"vmdk\"}},\"vmdkHardware\":3}",
+       NULL, "vmdkHardware must be 4 or more"},
       {"{\"version\":1", NULL, ""},
       {"[]", NULL, ""},
       {OK "}", "[]", "secrets: not a JSON object"},
