@@ -56,6 +56,8 @@ part_files() {
   is "small clusters, old version" 0 "$drover" copy --progress none old.qcow2 old.raw
   is "its content" 0 qemu-img compare -q -f qcow2 -F raw old.qcow2 old.raw
 
+  is "raw to raw.zst" 0 "$drover" copy --progress none --verify readback d.raw d.raw.zst
+  is "zstd reads it" 0 zstd -q -t d.raw.zst
   is "raw to vmdk" 0 "$drover" copy --progress none --verify readback --vmdk-adapter ide --vmdk-hardware 10 d.raw d.vmdk
   is "qemu-img finds no fault in it" 0 qemu-img check -q d.vmdk
   is "qemu-img sees the same disk" 0 qemu-img compare -q -f raw -F vmdk d.raw d.vmdk
