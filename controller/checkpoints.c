@@ -40,29 +40,23 @@ char *checkpoints_path(const struct manager *m, const char *uid, const char *dis
   return name ? str_printf("%s/%s", m->checkpoints, name) : NULL;
 }
 
-static bool remove_one(const struct manager *m, const char *name)
+static void remove_one(const struct manager *m, const char *name)
 {
   cleanup_free char *path = str_printf("%s/%s", m->checkpoints, name);
   struct err failed = ERR_INIT;
-  if (!path || access(path, F_OK) != 0)
-    return false;
-  if (checkpoint_remove_path(path, &failed) == 0)
-    return true;
-  log_warning("a checkpoint stays", "message", failed.message, NULL);
-  return false;
+  if (path && access(path, F_OK) == 0 && checkpoint_remove_path(path, &failed) != 0)
+    log_warning("a checkpoint stays", "message", failed.message, NULL);
 }
 
-static bool remove_many(const struct manager *m, const char *prefix)
+static void remove_many(const struct manager *m, const char *prefix)
 {
   DIR *folder = opendir(m->checkpoints);
-  bool any = false;
   if (!folder)
-    return false;
+    return;
   for (struct dirent *e; (e = readdir(folder));)
     if (str_starts(e->d_name, prefix) && str_ends(e->d_name, SUFFIX))
-      any = remove_one(m, e->d_name) || any;
+      remove_one(m, e->d_name);
   closedir(folder);
-  return any;
 }
 
 void checkpoints_remove(const struct manager *m, const char *uid, const char *disk, int leg)
@@ -70,7 +64,14 @@ void checkpoints_remove(const struct manager *m, const char *uid, const char *di
   cleanup_free char *name = name_of(uid, disk, leg);
   if (!m->checkpoints || !name)
     return;
-  bool removed = disk && leg ? remove_one(m, name) : remove_many(m, name);
-  if (removed)
-    rmdir(m->checkpoints); // only the last one leaves it empty
+  if (disk && leg)
+    remove_one(m, name);
+  else
+    remove_many(m, name);
+}
+
+void checkpoints_end(const struct manager *m)
+{
+  if (m->checkpoints)
+    rmdir(m->checkpoints); // only an empty one goes
 }

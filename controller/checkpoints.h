@@ -12,3 +12,5 @@
 char *checkpoints_path(const struct manager *m, const char *uid, const char *disk, int leg);
 // leg 0: of all legs; disk NULL: of all disks. A mover that still works on one keeps it.
 void checkpoints_remove(const struct manager *m, const char *uid, const char *disk, int leg);
+// The folder goes when it is empty. Once no mover is started any more: each wants to find it.
+void checkpoints_end(const struct manager *m);

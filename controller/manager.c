@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "controller/access.h"
+#include "controller/checkpoints.h"
 #include "controller/controller_internal.h"
 #include "controller/migration_internal.h"
 
@@ -234,6 +235,7 @@ void manager_free(struct manager *m)
   free_notes(m);
   strings_release(&m->allow_local);
   strings_release(&m->allowed_cidrs);
+  checkpoints_end(m);
   free(m->program);
   free(m->checkpoints);
   pthread_mutex_destroy(&m->mutex);

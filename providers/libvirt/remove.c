@@ -25,8 +25,9 @@ static int remove_vm(struct host *h, const struct owned *o, const char *owner, s
   return host_undefine(domain, true, err);
 }
 
-// A mover that was killed leaves NAME.OWNER.part beside the name; only on this host.
-static int remove_parts(struct host *h, const char *path, struct err *err)
+// A mover that was killed, or meant to go on, leaves NAME.OWNER.part beside the name; only on this
+// host. ret_any: there was one.
+static int remove_parts(struct host *h, const char *path, bool *ret_any, struct err *err)
 {
   const char *name = strrchr(path, '/') + 1;
   cleanup_free char *folder = strndup(path, (size_t)(name - path));
@@ -38,6 +39,7 @@ static int remove_parts(struct host *h, const char *path, struct err *err)
       continue;
     cleanup_free char *part = str_printf("%s%s", folder, e->d_name);
     failed = part ? host_remove_file(h, part, err) : err_set(err, ERR_NO_MEMORY, "out of memory");
+    *ret_any = true;
   }
   if (dir)
     closedir(dir);
@@ -49,7 +51,7 @@ static int remove_volume(struct host *h, const struct owned *o, const char *owne
   struct place p CLEANUP(place_release) = {0};
   cleanup_free char *uid = owner_uid(owner);
   cleanup_free char *user = NULL;
-  bool ours_runs = false;
+  bool ours_runs = false, any_part = false;
   if (owned_place(h, o, &p, err) != 0 || owned_path_ok(o, &p, uid, err) != 0 ||
       path_user(h, o->id, owner, &user, &ours_runs, err) != 0)
     return -1;
@@ -62,7 +64,12 @@ static int remove_volume(struct host *h, const struct owned *o, const char *owne
     return err_set(err, ERR_BUSY, "the VM on %s runs", o->id);
   if (p.pool && p.active)
     virStoragePoolRefresh(p.pool, 0);
-  return path_remove(h, o->id, err) != 0 ? -1 : remove_parts(h, o->id, err);
+  if (path_remove(h, o->id, err) != 0 || remove_parts(h, o->id, &any_part, err) != 0)
+    return -1;
+  // The pool may have seen it, and would go on listing it.
+  if (any_part && p.pool && p.active)
+    virStoragePoolRefresh(p.pool, 0);
+  return 0;
 }
 
 int host_remove(void *handle, const struct owned *o, const char *owner, struct err *err)
