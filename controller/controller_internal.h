@@ -38,6 +38,9 @@ struct manager {
 // provider_run.c, imagestore_run.c, migration_run.c
 int64_t provider_step(struct manager *m, const struct object_key *key);
 int64_t imagestore_step(struct manager *m, const struct object_key *key);
+// Every ImageStore that is to be probed was probed by this process: what a probe that was killed
+// left in one is gone then.
+bool imagestores_probed(struct manager *m);
 int64_t migration_step(struct manager *m, const struct object_key *key);
 
 // Migrations that name this Provider or ImageStore and are not finished; -1 = the store fails.
@@ -47,5 +50,6 @@ int64_t dependents_of(struct manager *m, const struct object *o, struct err *err
 // When a lasting object was probed, and how long that holds; a new generation is probed at once.
 void manager_note_probe(struct manager *m, const struct object *o, int64_t next_ms);
 bool manager_probed_lately(struct manager *m, const struct object *o, int64_t *ret_wait_ms);
+bool manager_has_probed(struct manager *m, const struct object *o);
 // Our finalizer on or off.
 int set_cleanup_finalizer(struct manager *m, struct object *o, bool present, struct err *err);

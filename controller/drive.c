@@ -5,11 +5,14 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/loop.h"
 #include "base/str.h"
+#include "controller/controller_internal.h"
 #include "controller/manager.h"
 
-#define TICK_MS 100
+#define TICK_MS      100
+#define LAST_WAIT_MS 10000
 
 static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
 
@@ -18,13 +21,26 @@ struct driver {
   struct loop *loop;
   struct loop_timer *timer;
   struct manager *manager;
+  bool over; // what was asked for is done
+  int64_t over_ms;
   bool done, interrupted;
 };
+
+// What a process that was killed left in a store is taken away by the next probe: one that ends
+// sooner than it has looked waits for it, but not long for a store that does not answer.
+static bool may_end(const struct driver *r)
+{
+  return imagestores_probed(r->manager) || clock_ms() - r->over_ms > LAST_WAIT_MS;
+}
 
 static void on_tick(void *arg)
 {
   struct driver *r = arg;
-  r->done = r->d->tick(r->d->arg);
+  if (!r->over && r->d->tick(r->d->arg)) {
+    r->over = true;
+    r->over_ms = clock_ms();
+  }
+  r->done = r->over && may_end(r);
   if (r->done)
     loop_stop(r->loop);
   else

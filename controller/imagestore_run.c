@@ -60,3 +60,8 @@ int64_t imagestore_step(struct manager *m, const struct object_key *key)
 {
   return lasting_step(m, key, &kind);
 }
+
+bool imagestores_probed(struct manager *m)
+{
+  return lasting_all_probed(m, OBJECT_IMAGE_STORE, &kind);
+}

@@ -171,6 +171,32 @@ static int64_t step(struct lasting *l, const struct lasting_kind *kind)
   return save(l, before, after_ms);
 }
 
+static bool wants_probe(struct manager *m, const struct object_key *key,
+                        const struct lasting_kind *kind)
+{
+  struct object *o CLEANUP(object_free_p) = NULL;
+  struct err err = ERR_INIT;
+  if (m->store->ops->get(m->store, key, &o, &err) != 0 || o->invalid || o->meta.deletion_timestamp)
+    return false;
+  struct lasting l = {.m = m, .o = o};
+  kind->view(&l);
+  return !l.suspended && !manager_has_probed(m, o);
+}
+
+bool lasting_all_probed(struct manager *m, enum object_kind objects,
+                        const struct lasting_kind *kind)
+{
+  struct object_key *keys CLEANUP(cleanup_free_) = NULL;
+  size_t count = 0;
+  struct err err = ERR_INIT;
+  if (m->store->ops->list(m->store, objects, NULL, &keys, &count, &err) != 0)
+    return true;
+  for (size_t i = 0; i < count; i++)
+    if (wants_probe(m, &keys[i], kind))
+      return false;
+  return true;
+}
+
 int64_t lasting_step(struct manager *m, const struct object_key *key,
                      const struct lasting_kind *kind)
 {

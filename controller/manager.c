@@ -67,6 +67,13 @@ bool manager_probed_lately(struct manager *m, const struct object *o, int64_t *r
   return *ret_wait_ms > 0;
 }
 
+bool manager_has_probed(struct manager *m, const struct object *o)
+{
+  LOCK_FOR_SCOPE(&m->mutex);
+  const struct probe_note *n = find_note(m, o->meta.uid);
+  return n && n->generation == o->meta.generation;
+}
+
 static void free_notes(struct manager *m)
 {
   while (m->probes) {

@@ -316,6 +316,10 @@ static int remove_object(struct run *r, const struct owned_status *o, struct err
     return -1;
   if (str_eq(o->kind, "Image"))
     return remove_vm_json(lane, o->id, r->owner, err);
+  if (str_eq(o->kind, "Probe")) {
+    int rc = storage_remove(lane, o->id, err);
+    return rc ? rc : storage_remove_partial(lane, o->id, r->owner, err);
+  }
   struct err failed = ERR_INIT;
   if (image_object_remove(lane, o->id, r->owner, &failed) == 0 || failed.kind == ERR_EXISTS)
     return 0; // gone, or never was ours

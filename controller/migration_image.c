@@ -261,8 +261,7 @@ int check_target_image(struct run *r, const struct vm *vm, struct findings *f,
   struct err failed = ERR_INIT;
   if (run_store_lane(r, &r->spec->target.image->store, true, &store, &lane, &failed) != 0)
     return finding_of(f, "TargetStore", "see the message", &failed, err);
-  // A dry run writes nothing, not even a probe.
-  if (storage_probe(lane, !r->spec->dry_run, r->owner, &failed) != 0)
+  if (probe_store(r, &r->spec->target.image->store, "target", lane, &failed) != 0)
     return finding_of(f, "TargetStore", "see the message", &failed, err);
   size_t before = f->count;
   check_format(r, store, f);

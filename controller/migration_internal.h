@@ -77,6 +77,8 @@ int act_preflight(struct run *r, struct err *err);
 int describe_source_image(struct run *r, struct vm *ret, struct findings *f, struct err *err);
 int check_target_image(struct run *r, const struct vm *vm, struct findings *f,
                        bool *ret_made_before, struct err *err);
+int probe_store(struct run *r, const struct ref *ref, const char *role, struct storage_lane *lane,
+                struct err *err);
 int check_store_space(const struct vm *vm, struct storage_lane *lane, const char *check,
                       struct findings *f, struct err *err);
 

@@ -194,6 +194,26 @@ static int check_target_vm(struct run *r, const struct vm *vm, struct findings *
 
 // ---- a store on the way ---------------------------------------------------------------------
 
+// In the ledger while it is there: a kill now, and a cancel afterwards, must not leave it. A dry
+// run writes nothing, not even a probe.
+int probe_store(struct run *r, const struct ref *ref, const char *role, struct storage_lane *lane,
+                struct err *err)
+{
+  cleanup_free char *key = storage_probe_key(r->owner);
+  cleanup_free char *where = str_printf("store %s/%s", ref->ns ? ref->ns : r->key.ns, ref->name);
+  if (r->spec->dry_run)
+    return storage_probe(lane, false, r->owner, err);
+  if (!key || !where ||
+      (!status_find_owned(r, role, NULL, "Probe") &&
+       !status_own(r, "Probe", key, where, role, NULL)))
+    return err_set(err, ERR_NO_MEMORY, "no memory");
+  if (run_save(r, err) != 0)
+    return -1;
+  int failed = storage_probe(lane, true, r->owner, err);
+  status_disown(r, status_find_owned(r, role, NULL, "Probe"));
+  return failed;
+}
+
 static int check_via(struct run *r, const struct vm *vm, struct findings *f, struct err *err)
 {
   struct storage *store;
@@ -203,8 +223,7 @@ static int check_via(struct run *r, const struct vm *vm, struct findings *f, str
     return 0;
   if (run_store_lane(r, &r->spec->via->store, true, &store, &lane, &failed) != 0)
     return as_finding(f, "ViaStore", "see the message", &failed, err);
-  // A dry run writes nothing, not even a probe.
-  int bad = storage_probe(lane, !r->spec->dry_run, r->owner, &failed);
+  int bad = probe_store(r, &r->spec->via->store, "staged", lane, &failed);
   if (!bad)
     bad = check_store_space(vm, lane, "ViaSpace", f, &failed);
   storage_lane_free(lane);

@@ -62,7 +62,7 @@ static const struct table disk_table = TABLE(struct migration_disk_status, disk_
 
 static const struct field owned_fields[] = {
     {"kind", FIELD_STRING, AT(owned_status, kind), .required = true,
-     .help = "Volume, VM, Object or Image."},
+     .help = "Volume, VM, Object, Image, or Probe (of a store)."},
     {"id", FIELD_STRING, AT(owned_status, id), .required = true,
      .help = "What the far side knows it by."},
     {"where", FIELD_STRING, AT(owned_status, where),

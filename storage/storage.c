@@ -281,11 +281,18 @@ static int read_back(struct storage_lane *l, const char *key, const char *text, 
   return err_set(err, ERR_CORRUPT, "the probe object does not come back as it was written");
 }
 
+char *storage_probe_key(const char *owner)
+{
+  char hash[STORAGE_HASH_TEXT];
+  return str_printf(".drover-probe-%s", storage_owner_hash(owner, hash));
+}
+
 static int probe_write(struct storage_lane *l, const char *owner, struct err *err)
 {
   struct storage *s = l->store;
-  char hash[STORAGE_HASH_TEXT], name[64];
-  snprintf(name, sizeof(name), ".drover-probe-%s", storage_owner_hash(owner, hash));
+  char *name cleanup_free = storage_probe_key(owner);
+  if (!name)
+    return err_set(err, ERR_NO_MEMORY, "no memory for a probe");
   char *key cleanup_free = writable_key(s, name, err);
   if (!key)
     return -1;

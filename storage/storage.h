@@ -96,6 +96,8 @@ void storage_lane_interrupt(struct storage_lane *l);
 // Reachable, credentials good, bucket or folder there. With write: a probe object (its name carries
 // `owner`) is written, read by range and removed.
 int storage_probe(struct storage_lane *l, bool write, const char *owner, struct err *err);
+// Where that object is, for who cleans up after a crash. Yours; NULL: no memory.
+char *storage_probe_key(const char *owner);
 int storage_stat(struct storage_lane *l, const char *key, struct storage_stat *ret,
                  struct err *err); // ERR_NOT_FOUND
 // Keys below a folder, recursive, sorted, at most `max` (more: ERR_LIMIT). HTTP without PROPFIND:
