@@ -75,7 +75,7 @@ int resume_undo(struct lane *l, uint64_t unit, struct err *err);
 // The unit is in the target. sent: by this copy.
 int resume_unit_done(struct lane *l, uint64_t unit, uint64_t data_bytes, bool sent,
                      struct err *err);
-void resume_count_sent(struct copy *c, uint64_t unit, uint64_t data_bytes);
+void resume_count(struct copy *c, uint64_t unit, uint64_t data_bytes, bool sent);
 int resume_write_down_some(struct lane *l, uint64_t data_bytes, struct err *err);
 int resume_lane_end(struct lane *l, struct err *err); // before its handles are closed
 void resume_lane_release(struct lane *l);

@@ -124,12 +124,14 @@ static int add_unit(struct lane *l, uint64_t unit, uint64_t data_bytes, struct e
   return 0;
 }
 
-void resume_count_sent(struct copy *c, uint64_t unit, uint64_t data_bytes)
+void resume_count(struct copy *c, uint64_t unit, uint64_t data_bytes, bool sent)
 {
-  if (unit >= c->resume.started)
-    return;
-  atomic_fetch_add(&c->tally->resent_bytes, data_bytes);
-  checkpoint_note_resent(c->resume.checkpoint, atomic_load(&c->tally->resent_bytes));
+  if (!sent) {
+    atomic_fetch_add(&c->tally->resumed_bytes, data_bytes);
+  } else if (unit < c->resume.started) {
+    atomic_fetch_add(&c->tally->resent_bytes, data_bytes);
+    checkpoint_note_resent(c->resume.checkpoint, atomic_load(&c->tally->resent_bytes));
+  }
 }
 
 int resume_write_down_some(struct lane *l, uint64_t data_bytes, struct err *err)
@@ -144,8 +146,7 @@ int resume_unit_done(struct lane *l, uint64_t unit, uint64_t data_bytes, bool se
   struct copy *c = l->copy;
   if (!c->resume.checkpoint)
     return 0;
-  if (sent)
-    resume_count_sent(c, unit, data_bytes);
+  resume_count(c, unit, data_bytes, sent);
   if (atomic_load(&c->resume.broken))
     return 0;
   return add_unit(l, unit, data_bytes, err) != 0 ? -1 : resume_write_down_some(l, data_bytes, err);

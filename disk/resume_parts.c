@@ -80,10 +80,7 @@ int resume_packed_part_done(struct lane *l, uint64_t part, const void *bytes, si
   bool summed = !c->job->object->ops->part_tag;
   if (!c->resume.checkpoint)
     return 0;
-  if (sent)
-    resume_count_sent(c, part, data_bytes);
-  else
-    atomic_fetch_add(&c->tally->resumed_bytes, data_bytes);
+  resume_count(c, part, data_bytes, sent);
   if (atomic_load(&c->resume.broken))
     return 0;
   if (summed && !sum_of(bytes, length, sum))
