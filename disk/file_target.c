@@ -19,7 +19,6 @@
 #include "disk/image_lock_internal.h"
 
 #define ZEROS_BYTES (1u << 20)
-#define STATE_BYTES 64
 
 struct file_target {
   struct target target;
@@ -27,8 +26,8 @@ struct file_target {
   int fd;
   struct fd_direct direct;
   bool device;
-  char earlier[STATE_BYTES]; // to go on with
-  char state[STATE_BYTES];
+  char earlier[TARGET_STATE_BYTES]; // to go on with
+  char state[TARGET_STATE_BYTES];
 };
 
 // A file is emptied at once, which costs little however full it was. A device may be slow to zero:
@@ -40,28 +39,15 @@ static bool make_empty(const struct file_target *t)
          fallocate(t->fd, mode, 0, (off_t)t->target.size_bytes) == 0;
 }
 
-// Which file it is, and whether it was made to read as zeros before it was written.
-static void state_of(const struct file_target *t, bool zeroed, char ret[STATE_BYTES])
+// Which file it is.
+static void identity_of(const struct file_target *t, char ret[TARGET_STATE_BYTES])
 {
   struct stat st = {0};
   fstat(t->fd, &st);
-  snprintf(ret, STATE_BYTES, "%s:%llx:%llu:%llu:%d", t->device ? "device" : "file",
+  snprintf(ret, TARGET_STATE_BYTES - 2, "%s:%llx:%llu:%llu", t->device ? "device" : "file",
            (unsigned long long)(t->device ? st.st_rdev : st.st_dev),
            (unsigned long long)(t->device ? 0 : st.st_ino),
-           (unsigned long long)t->target.size_bytes, zeroed);
-}
-
-// True: what an earlier process wrote is there.
-static bool find_earlier(struct file_target *t)
-{
-  for (int zeroed = 0; zeroed <= 1; zeroed++) {
-    state_of(t, zeroed, t->state);
-    if (!str_eq(t->state, t->earlier))
-      continue;
-    t->target.zeroed = zeroed;
-    return t->target.resumed = true;
-  }
-  return false;
+           (unsigned long long)t->target.size_bytes);
 }
 
 static int file_begin(struct target *target, uint64_t size_bytes, const struct extents *e,
@@ -69,15 +55,20 @@ static int file_begin(struct target *target, uint64_t size_bytes, const struct e
 {
   (void)e;
   struct file_target *t = (struct file_target *)target;
-  if (t->earlier[0] && find_earlier(t))
+  char identity[TARGET_STATE_BYTES];
+  identity_of(t, identity);
+  if (target_take_up(target, identity, t->earlier)) {
+    snprintf(t->state, sizeof(t->state), "%s", t->earlier);
     return 0;
+  }
   if (!t->device && target->size_bytes < size_bytes) {
     if (ftruncate(t->fd, (off_t)size_bytes) != 0)
       return err_errno(err, errno, "set the length of %s", t->path);
     target->size_bytes = size_bytes;
   }
   target->zeroed = make_empty(t);
-  state_of(t, target->zeroed, t->state);
+  identity_of(t, identity); // the size is part of it
+  target_state_text(identity, target->zeroed, t->state);
   return 0;
 }
 

@@ -17,7 +17,6 @@
 #define ZERO_BYTES    (1ull << 30)
 // A fresh raw file has a block of zeros at its start that QEMU wrote: still as good as empty.
 #define NEARLY_EMPTY_BYTES (1u << 20)
-#define STATE_BYTES        64
 
 static int pread_all(struct nbd_hub *h, struct nbd_handle *nbd, void *into, size_t length,
                      uint64_t offset, struct err *err)
@@ -196,8 +195,8 @@ struct nbd_target {
   struct nbd_hub *hub;
   struct nbd_lane *first; // for flush; and for all lanes where the server's cache is per connection
   bool multi_conn, can_zero, can_flush;
-  char earlier[STATE_BYTES]; // to go on with
-  char state[STATE_BYTES];
+  char earlier[TARGET_STATE_BYTES]; // to go on with
+  char state[TARGET_STATE_BYTES];
 };
 
 static int target_flags(struct nbd_target *t, struct err *err)
@@ -296,22 +295,10 @@ static int zero_data(struct nbd_target *t, const struct extents *map, struct err
   return 0;
 }
 
-static void state_of(const struct nbd_target *t, bool zeroed, char ret[STATE_BYTES])
-{
-  snprintf(ret, STATE_BYTES, "nbd:%" PRIu64 ":%d", t->target.size_bytes, zeroed);
-}
-
 // A server says little of what it serves; the engine looks at samples of it.
-static bool find_earlier(struct nbd_target *t)
+static void identity_of(const struct nbd_target *t, char ret[TARGET_STATE_BYTES])
 {
-  for (int zeroed = 0; zeroed <= 1; zeroed++) {
-    state_of(t, zeroed, t->state);
-    if (!str_eq(t->state, t->earlier))
-      continue;
-    t->target.zeroed = zeroed;
-    return t->target.resumed = true;
-  }
-  return false;
+  snprintf(ret, TARGET_STATE_BYTES - 2, "nbd:%" PRIu64, t->target.size_bytes);
 }
 
 static int empty_target(struct target *target, struct err *err)
@@ -339,11 +326,15 @@ static int target_began(struct target *target, uint64_t size_bytes, const struct
   struct nbd_target *t = (struct nbd_target *)target;
   if (nbd_hub_connect(t->hub, false, &t->first, err) != 0 || target_flags(t, err) != 0)
     return -1;
-  if (t->earlier[0] && find_earlier(t))
+  char identity[TARGET_STATE_BYTES];
+  identity_of(t, identity);
+  if (target_take_up(target, identity, t->earlier)) {
+    snprintf(t->state, sizeof(t->state), "%s", t->earlier);
     return 0;
+  }
   if (empty_target(target, err) != 0)
     return -1;
-  state_of(t, target->zeroed, t->state);
+  target_state_text(identity, target->zeroed, t->state);
   return 0;
 }
 

@@ -2,8 +2,8 @@
 // Going on with an unfinished copy: what the engine does with a checkpoint (checkpoint.h). The plan
 // of a copy cuts it into units (a chunk or a run of zeros of a target, a piece of a file, a part of
 // an upload), numbered in the order in which lanes take them; the same source and target give the
-// same plan, so a number says it all. Only plans whose places are known before the first byte moves
-// can be gone on with.
+// same plan, so a number says it all. Where the places are not known before the first byte moves
+// (packed objects), units are parts, told by their bytes: resume_parts.c.
 //
 // A source that tells when it changes is trusted: what is finished is skipped. Any other one
 // (block device, NBD) is read again, and what has the hash that it had before is not sent again.

@@ -2,8 +2,10 @@
 #include "disk/target.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "base/limits.h"
+#include "base/str.h"
 
 int target_begin(struct target *t, uint64_t size_bytes, const struct extents *e, struct err *err)
 {
@@ -65,6 +67,24 @@ int target_reopen(struct target *t, struct source **ret, struct err *err)
   if (!t->ops->reopen)
     return err_set(err, ERR_UNSUPPORTED, "a %s target cannot be read back", t->ops->name);
   return t->ops->reopen(t, ret, err);
+}
+
+void target_state_text(const char *identity, bool zeroed, char ret[TARGET_STATE_BYTES])
+{
+  snprintf(ret, TARGET_STATE_BYTES, "%.*s:%d", TARGET_STATE_BYTES - 3, identity, zeroed);
+}
+
+bool target_take_up(struct target *t, const char *identity, const char *earlier)
+{
+  for (int zeroed = 0; zeroed <= 1; zeroed++) {
+    char state[TARGET_STATE_BYTES];
+    target_state_text(identity, zeroed, state);
+    if (!str_eq(state, earlier))
+      continue;
+    t->zeroed = zeroed;
+    return t->resumed = true;
+  }
+  return false;
 }
 
 void target_resume(struct target *t, const char *state)

@@ -47,6 +47,12 @@ int target_write(struct target *t, void *lane, const void *from, size_t length, 
 int target_zero(struct target *t, void *lane, uint64_t length, uint64_t offset, struct err *err);
 int target_finish(struct target *t, struct err *err);
 int target_reopen(struct target *t, struct source **ret, struct err *err);
+#define TARGET_STATE_BYTES 64
+// For implementations: the state of a target is which one it is, and whether it read as zeros
+// before it was written.
+void target_state_text(const char *identity, bool zeroed, char ret[TARGET_STATE_BYTES]);
+// Whether `earlier` is the state of this very one; sets zeroed and resumed.
+bool target_take_up(struct target *t, const char *identity, const char *earlier);
 void target_resume(struct target *t, const char *state); // before begin
 const char *target_state(struct target *t);              // after begin; NULL: no going on
 int target_flush(struct target *t, void *lane, struct err *err);

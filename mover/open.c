@@ -256,8 +256,8 @@ static int write_object(struct session *s, const struct mover_end *e, const char
   o->format = object->format;
   int rc = make_room(s, object, keep && str_eq(keep, name), o, err);
   if (rc == 0)
-    rc = storage_writer(o->storage, object->key, s->spec->owner, object->overwrite, NULL,
-                        &o->writer, err);
+    rc =
+        storage_writer(o->storage, object->key, s->spec->owner, object->overwrite, &o->writer, err);
   session_leave(s);
   return rc;
 }

@@ -347,15 +347,13 @@ int storage_reader(struct storage *s, const char *key, struct object_reader **re
 }
 
 int storage_writer(struct storage *s, const char *key, const char *owner, bool overwrite,
-                   const char *upload_state, struct object_writer **ret, struct err *err)
+                   struct object_writer **ret, struct err *err)
 {
   char *full cleanup_free = writable_key(s, key, err);
   if (!full)
     return -1;
-  return named(s, s->ops->writer(s->state, full, owner, overwrite, upload_state, ret, err), err);
-}
-
-const char *storage_writer_state(struct object_writer *w)
-{
-  return object_state(w);
+  if (named(s, s->ops->writer(s->state, full, owner, overwrite, ret, err), err) < 0)
+    return -1;
+  (*ret)->any_length = s->ops->takes_any_length;
+  return 0;
 }

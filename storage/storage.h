@@ -127,14 +127,11 @@ int storage_reader(struct storage *s, const char *key, struct object_reader **re
 // The same, and the first look at the object goes through that lane: it can be interrupted there.
 int storage_lane_reader(struct storage_lane *l, const char *key, struct object_reader **ret,
                         struct err *err);
-// One object for writing. upload_state (may be NULL): a token from an earlier
-// storage_writer_state() to go on with (S3: upload id; files: which file); unknown ones start over.
+// One object for writing; object_resume() before its begin goes on with what an earlier one left.
 // overwrite false: commit fails with ERR_EXISTS when the key came to be meanwhile, where the store
 // can tell.
 int storage_writer(struct storage *s, const char *key, const char *owner, bool overwrite,
-                   const char *upload_state, struct object_writer **ret, struct err *err);
-// Where the upload can be resumed from: a string to put into a checkpoint, or NULL. Owned by w.
-const char *storage_writer_state(struct object_writer *w);
+                   struct object_writer **ret, struct err *err);
 
 // The ops of one kind of store. Keys are checked and hold the prefix. `open` may keep c as long as
 // the store lives.
@@ -166,5 +163,5 @@ struct storage_ops {
   // NULL: reading goes through get_range.
   int (*reader)(void *store, const char *key, struct object_reader **ret, struct err *err);
   int (*writer)(void *store, const char *key, const char *owner, bool overwrite,
-                const char *upload_state, struct object_writer **ret, struct err *err);
+                struct object_writer **ret, struct err *err);
 };

@@ -316,7 +316,7 @@ static int reader(void *store, const char *key, struct object_reader **ret, stru
 }
 
 static int writer(void *store, const char *key, const char *owner, bool overwrite,
-                  const char *upload_state, struct object_writer **ret, struct err *err)
+                  struct object_writer **ret, struct err *err)
 {
   char *path cleanup_free = path_of(store, key, err);
   struct err failure = ERR_INIT;
@@ -325,11 +325,8 @@ static int writer(void *store, const char *key, const char *owner, bool overwrit
   for (int tries = 0; tries < WRITER_TRIES; tries++) {
     failure = (struct err)ERR_INIT;
     if (make_parents(store, key, &failure) == 0 &&
-        object_writer_file(path, owner ? owner : "", overwrite, ret, &failure) == 0) {
-      if (upload_state)
-        object_resume(*ret, upload_state);
+        object_writer_file(path, owner ? owner : "", overwrite, ret, &failure) == 0)
       return 0;
-    }
     if (failure.kind != ERR_NOT_FOUND)
       break; // else: between the two, somebody tidied up
   }
@@ -343,7 +340,7 @@ static int put(void *store, void *lane, const char *key, const void *data, size_
 {
   struct object_writer *w = NULL;
   (void)lane;
-  if (writer(store, key, owner, !only_new, NULL, &w, err) < 0)
+  if (writer(store, key, owner, !only_new, &w, err) < 0)
     return -1;
   int result = storage_write_whole(w, data, length, err);
   if (result < 0)

@@ -73,4 +73,4 @@ int dav_list(void *store, void *lane, const char *folder, size_t max, struct str
 int dav_put(void *store, void *lane, const char *key, const void *data, size_t length,
             const char *owner, bool only_new, struct err *err);
 int dav_writer(void *store, const char *key, const char *owner, bool overwrite,
-               const char *upload_state, struct object_writer **ret, struct err *err);
+               struct object_writer **ret, struct err *err);

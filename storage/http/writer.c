@@ -312,9 +312,8 @@ static const struct object_writer_ops writer_ops = {
 };
 
 int dav_writer(void *store, const char *key, const char *owner, bool overwrite,
-               const char *upload_state, struct object_writer **ret, struct err *err)
+               struct object_writer **ret, struct err *err)
 {
-  (void)upload_state; // a PUT starts over
   struct dav_writer *w = calloc(1, sizeof(*w));
   if (!w)
     return err_set(err, ERR_NO_MEMORY, "no memory for a writer");

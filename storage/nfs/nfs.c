@@ -204,7 +204,7 @@ static int put(void *store, void *lane, const char *key, const void *data, size_
 {
   struct object_writer *w = NULL;
   (void)lane;
-  if (nfs_writer(store, key, owner, !only_new, NULL, &w, err) < 0)
+  if (nfs_writer(store, key, owner, !only_new, &w, err) < 0)
     return -1;
   return storage_write_whole(w, data, length, err);
 }

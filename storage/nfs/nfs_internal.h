@@ -79,4 +79,4 @@ int nfs_unlink_path(struct nfs_lane *l, const char *key, struct err *err); // go
 void nfs_prune_parents(struct nfs_lane *l, const char *key);
 
 int nfs_writer(void *store, const char *key, const char *owner, bool overwrite,
-               const char *upload_state, struct object_writer **ret, struct err *err);
+               struct object_writer **ret, struct err *err);

@@ -438,19 +438,17 @@ static const struct object_writer_ops nfs_writer_ops = {
 };
 
 int nfs_writer(void *store, const char *key, const char *owner, bool overwrite,
-               const char *upload_state, struct object_writer **ret, struct err *err)
+               struct object_writer **ret, struct err *err)
 {
   struct nfs_writer *w = calloc(1, sizeof(*w));
   if (!w)
     return err_set(err, ERR_NO_MEMORY, "no memory for a writer");
-  w->base = (struct object_writer){.ops = &nfs_writer_ops, .any_length = true, .holes = true};
+  w->base = (struct object_writer){.ops = &nfs_writer_ops, .holes = true};
   w->store = store;
   w->overwrite = overwrite;
   pthread_mutex_init(&w->lock, NULL);
   lane_set_init(&w->lanes, interrupt_lane);
   snprintf(w->what, sizeof(w->what), "writing '%s'", key);
-  if (upload_state)
-    writer_resume(&w->base, upload_state);
   w->key = str_dup(key);
   w->partial = storage_partial_key(key, owner);
   if (!w->key || !w->partial) {

@@ -153,4 +153,4 @@ int s3_upload_abort(const struct s3 *s3, struct web_lane *lane, const char *key,
 int s3_remove_partial(void *store, void *lane, const char *key, const char *owner, struct err *err);
 
 int s3_writer(void *store, const char *key, const char *owner, bool overwrite,
-              const char *upload_state, struct object_writer **ret, struct err *err);
+              struct object_writer **ret, struct err *err);

@@ -329,7 +329,7 @@ static const struct object_writer_ops s3_writer_ops = {
 };
 
 int s3_writer(void *store, const char *key, const char *owner, bool overwrite,
-              const char *upload_state, struct object_writer **ret, struct err *err)
+              struct object_writer **ret, struct err *err)
 {
   struct s3_writer *w = calloc(1, sizeof(*w));
   if (!w)
@@ -339,11 +339,8 @@ int s3_writer(void *store, const char *key, const char *owner, bool overwrite,
   w->web.base.part_min_bytes = S3_PART_MIN;
   w->web.base.part_max_bytes = S3_PART_MAX;
   w->web.base.parts_max = S3_PARTS_MAX;
-  w->web.base.any_length = true;
   w->overwrite = overwrite;
   pthread_mutex_init(&w->lock, NULL);
-  if (upload_state)
-    take_state(w, upload_state);
   w->key = str_dup(key);
   w->owner = str_dup(owner ? owner : "");
   if (!w->key || !w->owner) {

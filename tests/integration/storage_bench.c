@@ -261,7 +261,9 @@ void expect_image(const char *key, uint64_t size)
 struct object_writer *writer(const char *key, bool overwrite, const char *upload_state)
 {
   struct object_writer *w = NULL;
-  OK(storage_writer(store, key, OWNER, overwrite, upload_state, &w, err));
+  OK(storage_writer(store, key, OWNER, overwrite, &w, err));
+  if (upload_state)
+    object_resume(w, upload_state);
   return w;
 }
 

@@ -58,7 +58,7 @@ static int run_full(uint64_t size, const char *kind)
   struct object_writer *w = NULL;
   struct part parts[PARTS_MAX];
   void *part_lane = NULL;
-  if (open_store(&err) < 0 || storage_writer(store, FOLDER "/big", OWNER, true, NULL, &w, &err) < 0)
+  if (open_store(&err) < 0 || storage_writer(store, FOLDER "/big", OWNER, true, &w, &err) < 0)
     return expect_error(-1, &err, kind, "");
   int result = object_begin(w, size, &err);
   if (result == 0)
@@ -135,7 +135,7 @@ static int run_restart(const char *const *argv)
   struct command c = {.argv = argv, .timeout_ms = 60000};
   struct command_result done = {0};
   if (open_store(&err) < 0 ||
-      storage_writer(store, FOLDER "/restarted", OWNER, true, NULL, &w, &err) < 0 ||
+      storage_writer(store, FOLDER "/restarted", OWNER, true, &w, &err) < 0 ||
       object_begin(w, IMAGE_BYTES, &err) < 0 || object_write_lane_open(w, &part_lane, &err) < 0 ||
       lay_out(w, IMAGE_BYTES, parts) != 4 || write_part(w, part_lane, parts[0], true, &err) < 0 ||
       command_check(&c, &done, &err) < 0)

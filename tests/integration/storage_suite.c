@@ -140,7 +140,7 @@ static void test_keys_and_read_only(void **state)
   FAILS(ERR_DENIED, storage_put(other, FOLDER "/x", "x", 1, OWNER, false, err));
   FAILS(ERR_DENIED, storage_remove(other, FOLDER "/x", err));
   FAILS(ERR_DENIED, storage_remove_partial(other, FOLDER "/x", OWNER, err));
-  FAILS(ERR_DENIED, storage_writer(fixed, FOLDER "/x", OWNER, true, NULL, &w, err));
+  FAILS(ERR_DENIED, storage_writer(fixed, FOLDER "/x", OWNER, true, &w, err));
   storage_lane_free(other);
   storage_free(fixed);
 }
@@ -296,7 +296,7 @@ static void test_resume(void **state)
   struct part parts[PARTS_MAX];
   struct object_writer *w = writer(FOLDER "/resumed", false, NULL);
   OK(object_begin(w, IMAGE_BYTES, err));
-  char *token cleanup_free = str_dup(storage_writer_state(w));
+  char *token cleanup_free = str_dup(object_state(w));
   if (!token) {
     OK(object_abort(w, err));
     object_writer_free(w);
@@ -308,7 +308,7 @@ static void test_resume(void **state)
 
   w = writer(FOLDER "/resumed", false, token);
   OK(object_begin(w, IMAGE_BYTES, err));
-  assert_string_equal(storage_writer_state(w), token);
+  assert_string_equal(object_state(w), token);
   write_in_order(w, parts + 2, count - 2);
   OK(object_commit(w, err));
   object_writer_free(w);
@@ -317,7 +317,7 @@ static void test_resume(void **state)
 
   w = writer(FOLDER "/resumed", false, token); // that upload is over: a new one begins
   write_all(w, IMAGE_BYTES);
-  assert_string_not_equal(storage_writer_state(w), token);
+  assert_string_not_equal(object_state(w), token);
   OK(object_commit(w, err));
   object_writer_free(w);
   expect_image(FOLDER "/resumed", IMAGE_BYTES);

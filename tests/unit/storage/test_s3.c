@@ -244,7 +244,7 @@ static int upload(struct bench *b, const char *mood, bool overwrite)
   b->size = BIG_BYTES;
   b->err = (struct err)ERR_INIT;
   fake_http_sync(b->server);
-  int result = storage_writer(b->store, "key", "a b\"", overwrite, NULL, &w, &b->err);
+  int result = storage_writer(b->store, "key", "a b\"", overwrite, &w, &b->err);
   if (result == 0)
     result = object_begin(w, BIG_BYTES, &b->err);
   if (result == 0)
