@@ -229,9 +229,14 @@ static void abandon(struct provider *p, struct connection *c)
   c->last = &c->first;
 }
 
+static int64_t limit_of(const struct provider *p, const struct job *job)
+{
+  return job->since_ms + p->config.deadline_ms + (job->started ? job->extra_ms : 0);
+}
+
 static int give_up(struct provider *p, struct connection *c, struct job *job, struct err *err)
 {
-  int64_t seconds = p->config.deadline_ms / 1000;
+  int64_t seconds = (limit_of(p, job) - job->since_ms) / 1000;
   if (job->started) {
     abandon(p, c);
     return err_set(err, ERR_TIMEOUT, "%s did not answer within %lld s (%s)", p->config.endpoint,
@@ -261,9 +266,8 @@ int connection_run(struct provider *p, struct job *job, struct err *err)
   c->last = &job->next;
   pthread_cond_signal(&c->wake);
   while (!job->done) {
-    int64_t limit_ms = job->since_ms + p->config.deadline_ms;
-    if (!wait_until(p, &job->changed, limit_ms) && !job->done &&
-        clock_ms() >= job->since_ms + p->config.deadline_ms)
+    if (!wait_until(p, &job->changed, limit_of(p, job)) && !job->done &&
+        clock_ms() >= limit_of(p, job))
       return give_up(p, c, job, err);
   }
   if (job->result != 0 && err)

@@ -65,6 +65,8 @@ void job_release(struct job *job)
 {
   if (job->out_release)
     job->out_release(job);
+  if (job->extra)
+    job->extra_free(job->extra);
   free(job->text);
   vm_release(&job->vm);
   vm_target_release(&job->target);

@@ -25,6 +25,7 @@
 #define PROVIDER_OWNER_MAX 1024 // bytes of an owner mark
 
 struct provider;
+struct clone_ops;
 
 struct provider_config {
   char *type; // "Libvirt"
@@ -199,4 +200,5 @@ struct provider_ops {
   int (*target_finish)(void *h, const struct vm_target *t, const struct owned *disks,
                        const struct owned *vm, struct vm_made *ret, struct err *err);
   int (*remove)(void *h, const struct owned *o, const char *owner, struct err *err);
+  const struct clone_ops *clones; // clone.h; NULL: it keeps no clones
 };

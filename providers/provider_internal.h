@@ -32,6 +32,9 @@ struct job {
   struct owned owned;
   struct owned *disks;
   size_t disk_count;
+  void *extra; // arguments and results of a clone verb (clone.c)
+  void (*extra_free)(void *extra);
+  int64_t extra_ms; // that it may run beyond the deadline
   // results
   union {
     struct provider_info info;
