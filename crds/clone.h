@@ -3,8 +3,13 @@
 #pragma once
 
 #include "crds/common.h"
-#include "providers/clone.h"
 
+enum clone_wish { // cloneMode; the same words and order as a provider's enum clone_mode
+  CLONE_WISH_LINKED,
+  CLONE_WISH_PREFER_LINKED,
+  CLONE_WISH_REFLINK,
+  CLONE_WISH_FULL
+};
 enum clone_power { CLONE_POWER_ON, CLONE_POWER_OFF };
 enum clone_readiness {
   CLONE_READY_RUNNING,
@@ -27,7 +32,7 @@ struct clone_disk_spec {
 
 // What Clone and the template of a CloneSet have in common.
 struct clone_template {
-  int clone_mode;  // "cloneMode": enum clone_mode, default Linked
+  int clone_mode;  // "cloneMode": enum clone_wish, default Linked
   int power_state; // "powerState", default On
   char *storage;
   int64_t cpus, memory_bytes; // 0 = as the base

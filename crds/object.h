@@ -34,6 +34,11 @@ const struct object_kind_info *object_kind_info(enum object_kind kind);
 // Kind, plural, singular or short name, any case; false when there is none.
 bool object_kind_named(const char *name, enum object_kind *ret);
 
+struct object_owner { // an entry of ownerReferences
+  char *api_version, *kind, *name, *uid;
+  bool controller;
+};
+
 struct object_meta {
   char *ns, *name, *uid;
   char *resource_version;
@@ -42,6 +47,7 @@ struct object_meta {
   char *deletion_timestamp;           // NULL = not being deleted
   struct strings labels, annotations; // FIELD_MAP
   struct strings finalizers;
+  struct list owners; // "ownerReferences", of struct object_owner
 };
 
 struct object {
