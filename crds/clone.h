@@ -92,6 +92,7 @@ struct clone_status {
   struct list conditions;     // Ready, Reconciling, Stalled
   struct clone_memory {
     bool checked, made, post_started;
+    char *provider;   // "NAMESPACE/NAME" of the Provider that has it
     char *make_time;  // when creation began
     char *start_time; // when it was told to start
     char *stop_time;  // when it was told to stop

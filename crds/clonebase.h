@@ -50,7 +50,7 @@ struct clonebase_status {
   int64_t retries;
   struct list conditions; // Ready, InUse, Modified, Reconciling, Stalled
   struct clonebase_memory {
-    bool checked;
+    bool checked, made;
     char *migration; // name of the VMMigration that brings the disks
     char *next_try_time;
   } memory; // "runner"
