@@ -17,11 +17,22 @@
 
 DEFINE_CLEANUP(object_free, struct object *)
 
+// CloneBase, Clone and CloneSet have no runners yet: their objects are kept, and nothing is done.
+static int64_t no_step(struct manager *m, const struct object_key *key)
+{
+  (void)m;
+  (void)key;
+  return -1;
+}
+
 static int64_t (*const runners[OBJECT_KIND_COUNT])(struct manager *m,
                                                    const struct object_key *key) = {
     [OBJECT_PROVIDER] = provider_step,
     [OBJECT_IMAGE_STORE] = imagestore_step,
     [OBJECT_VM_MIGRATION] = migration_step,
+    [OBJECT_CLONE_BASE] = no_step,
+    [OBJECT_CLONE] = no_step,
+    [OBJECT_CLONE_SET] = no_step,
 };
 
 // ---- when what was probed -------------------------------------------------------------------

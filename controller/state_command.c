@@ -59,9 +59,11 @@ int kind_of_word(const char *word, enum object_kind *ret, struct err *err)
     names[count++] = object_kind_info((enum object_kind)i)->short_name;
   }
   const char *nearest = options_nearest(word, names, count);
-  return err_set(err, ERR_INVALID, "there is no kind '%s'%s%s%s", word,
-                 nearest ? "; did you mean " : " (there are providers, imagestores, vmmigrations)",
-                 nearest ? nearest : "", nearest ? "?" : "");
+  return err_set(
+      err, ERR_INVALID, "there is no kind '%s'%s%s%s", word,
+      nearest ? "; did you mean "
+              : " (there are providers, imagestores, vmmigrations, clonebases, clones, clonesets)",
+      nearest ? nearest : "", nearest ? "?" : "");
 }
 
 static int set_kind(const char *word, struct named *n, struct err *err)

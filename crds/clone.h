@@ -38,7 +38,7 @@ struct clone_template {
   int64_t cpus, memory_bytes; // 0 = as the base
   struct list disks;          // of struct clone_disk_spec
   struct list networks;       // of struct clone_network_spec
-  char *hostname;             // default: the Clone's name
+  char *hostname; // default: the Clone's name; of a set: with {ordinal}, perhaps {set}, to fill in
   struct clone_addresses {
     struct strings addresses; // "10.0.0.10/24"; of a set: one for each ordinal, in order
     char *gateway;

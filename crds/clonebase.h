@@ -15,7 +15,7 @@ struct clonebase_spec {
     char *name, *id; // exactly one
     int take;        // Copy (default): the original is left alone; Convert: it becomes the base
     struct base_shutdown {
-      int policy;         // Guest, Force, Never (default: a machine that runs is refused)
+      int policy;         // Guest, Force, Never (the default: a machine that runs is refused)
       int64_t timeout_ms; // default 5m
     } shutdown;
   } * vm;
