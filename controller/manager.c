@@ -11,28 +11,21 @@
 #include "controller/access.h"
 #include "controller/checkpoints.h"
 #include "controller/controller_internal.h"
+#include "controller/making.h"
 #include "controller/migration_internal.h"
 
 #define DEFAULT_WORKERS 8
 
 DEFINE_CLEANUP(object_free, struct object *)
 
-// CloneBase, Clone and CloneSet have no runners yet: their objects are kept, and nothing is done.
-static int64_t no_step(struct manager *m, const struct object_key *key)
-{
-  (void)m;
-  (void)key;
-  return -1;
-}
-
 static int64_t (*const runners[OBJECT_KIND_COUNT])(struct manager *m,
                                                    const struct object_key *key) = {
     [OBJECT_PROVIDER] = provider_step,
     [OBJECT_IMAGE_STORE] = imagestore_step,
     [OBJECT_VM_MIGRATION] = migration_step,
-    [OBJECT_CLONE_BASE] = no_step,
-    [OBJECT_CLONE] = no_step,
-    [OBJECT_CLONE_SET] = no_step,
+    [OBJECT_CLONE_BASE] = clonebase_step,
+    [OBJECT_CLONE] = clone_step,
+    [OBJECT_CLONE_SET] = cloneset_step,
 };
 
 // ---- when what was probed -------------------------------------------------------------------
@@ -251,6 +244,7 @@ void manager_free(struct manager *m)
   provider_cache_free(m->providers);
   address_filter_free(m->allowed);
   free_notes(m);
+  making_free(m);
   strings_release(&m->allow_local);
   strings_release(&m->allowed_cidrs);
   checkpoints_end(m);

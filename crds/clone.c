@@ -22,12 +22,6 @@ static bool one_origin(const void *object)
   return !!spec->base + !!spec->source + !!spec->vm == 1;
 }
 
-static bool id_or_adopt(const void *object)
-{
-  const struct clone_spec *spec = object;
-  return !spec->id || !spec->adopt;
-}
-
 static bool storage_is_straight(const void *object)
 {
   const struct clone_spec *spec = object;
@@ -54,7 +48,6 @@ static bool few_addresses(const void *object)
 
 static const struct rule spec_rules[] = {
     {"exactly one of baseRef, sourceRef and vm must be given", one_origin},
-    {"at most one of id and adopt may be given", id_or_adopt},
     {CLONE_STORAGE_SENTENCE, storage_is_straight},
     {CLONE_DISKS_SENTENCE, disks_differ},
     {"hostname must not hold {set} or {ordinal}: those are for sets", hostname_is_plain},
@@ -74,9 +67,6 @@ static const struct field spec_fields[] = {
     {"id", FIELD_STRING, AT(clone_spec, id), .min = 1, .max = 128,
      .pattern = "^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$",
      .help = "What it shall be called on the platform; by default a name that nobody else has."},
-    {"adopt", FIELD_STRING, AT(clone_spec, adopt), .min = 1, .max = LIMIT_NAME_BYTES,
-     .pattern = LINE_PATTERN,
-     .help = "Machine on the platform that becomes this clone as it is, instead of a new one."},
     TEMPLATE_ROWS(clone_spec, t.),
     {"deletionPolicy", FIELD_ENUM, AT(clone_spec, deletion_policy), .names = deletion_names,
      .fallback = "\"Delete\"",
@@ -101,6 +91,8 @@ static const struct field memory_fields[] = {
     {"checked", FIELD_BOOL, AT(clone_memory, checked), .help = "Preflight has passed."},
     {"made", FIELD_BOOL, AT(clone_memory, made), .help = "The machine was complete once."},
     {"postStarted", FIELD_BOOL, AT(clone_memory, post_started), .help = "postStart has been run."},
+    {"provider", FIELD_STRING, AT(clone_memory, provider),
+     .help = "Provider that it is on, as NAMESPACE/NAME."},
     {"makeTime", FIELD_STRING, AT(clone_memory, make_time),
      .help = "When its creation began, RFC 3339."},
     {"startTime", FIELD_STRING, AT(clone_memory, start_time),

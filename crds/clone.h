@@ -66,7 +66,6 @@ struct clone_spec {
     char *name;
   } * vm;
   char *id;                // fixed name on the platform, for those who need one; default made
-  char *adopt;             // machine there that becomes this clone, as it is
   struct clone_template t; // its fields stand in spec itself
   int deletion_policy;
   bool suspend;

@@ -195,6 +195,11 @@ static const struct table summary_table = TABLE(struct clonebase_summary, summar
 
 static const struct field memory_fields[] = {
     {"checked", FIELD_BOOL, AT(clonebase_memory, checked), .help = "Preflight has passed."},
+    {"made", FIELD_BOOL, AT(clonebase_memory, made), .help = "It was registered once."},
+    {"stopped", FIELD_BOOL, AT(clonebase_memory, stopped),
+     .help = "The machine that it is made of ran, and was stopped for it."},
+    {"stopTime", FIELD_STRING, AT(clonebase_memory, stop_time),
+     .help = "When it was told to stop, RFC 3339."},
     {"migration", FIELD_STRING, AT(clonebase_memory, migration),
      .help = "VMMigration that brings its disks."},
     {"nextTryTime", FIELD_STRING, AT(clonebase_memory, next_try_time),

@@ -5,6 +5,7 @@
 
 #include "crds/common.h"
 
+enum base_shutdown_policy { BASE_SHUTDOWN_GUEST, BASE_SHUTDOWN_FORCE, BASE_SHUTDOWN_NEVER };
 enum base_take { BASE_COPY, BASE_CONVERT };
 enum base_deletion { BASE_DELETION_DEFAULT, BASE_DELETE, BASE_RETAIN };
 
@@ -51,6 +52,8 @@ struct clonebase_status {
   struct list conditions; // Ready, InUse, Modified, Reconciling, Stalled
   struct clonebase_memory {
     bool checked, made;
+    bool stopped;    // by us: a machine that is copied is started again
+    char *stop_time; // when it was told to
     char *migration; // name of the VMMigration that brings the disks
     char *next_try_time;
   } memory; // "runner"

@@ -25,7 +25,6 @@ const struct immutable object_immutables[] = {
     FIXED(OBJECT_CLONE, "Clone", "sourceRef"),
     FIXED(OBJECT_CLONE, "Clone", "vm"),
     FIXED(OBJECT_CLONE, "Clone", "id"),
-    FIXED(OBJECT_CLONE, "Clone", "adopt"),
     FIXED(OBJECT_CLONE, "Clone", "cloneMode"),
     FIXED(OBJECT_CLONE, "Clone", "storage"),
     FIXED(OBJECT_CLONE, "Clone", "cpus"),

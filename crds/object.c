@@ -160,7 +160,7 @@ static int decode_spec(struct json_object *json, struct object *o, struct err *e
   return table_decode(kinds[o->kind].spec, spec, "spec", o->spec, err);
 }
 
-static struct object *new_object(enum object_kind kind)
+struct object *object_new(enum object_kind kind)
 {
   struct object *o = calloc(1, sizeof(*o));
   if (!o)
@@ -186,7 +186,7 @@ static int decode(struct json_object *json, bool strict, struct object **ret, st
   enum object_kind kind;
   if (find_kind(json, &kind, err))
     return -1;
-  struct object *o CLEANUP(object_free_p) = new_object(kind);
+  struct object *o CLEANUP(object_free_p) = object_new(kind);
   if (!o)
     return no_memory(err);
   if (decode_meta(json, strict, &o->meta, err) || decode_status(json, o, err))
@@ -289,7 +289,7 @@ void object_free(struct object *o)
 
 int object_copy(const struct object *from, struct object **ret, struct err *err)
 {
-  struct object *o CLEANUP(object_free_p) = new_object(from->kind);
+  struct object *o CLEANUP(object_free_p) = object_new(from->kind);
   if (!o)
     return no_memory(err);
   if (table_copy(&meta_table, &from->meta, &o->meta, err) ||

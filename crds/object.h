@@ -68,7 +68,10 @@ int object_decode(struct json_object *json, struct object **ret, struct err *err
 // The same, but a spec that does not pass is ERR_INVALID.
 int object_decode_strict(struct json_object *json, struct object **ret, struct err *err);
 struct json_object *object_encode(const struct object *o); // NULL: no memory
-void object_free(struct object *o);                        // NULL allowed
+// One without name, spec and status all zero: to be filled and handed to a store's create(). NULL:
+// no memory.
+struct object *object_new(enum object_kind kind);
+void object_free(struct object *o); // NULL allowed
 int object_copy(const struct object *from, struct object **ret, struct err *err);
 bool object_has_finalizer(const struct object *o, const char *finalizer);
 const char *object_annotation(const struct object *o, const char *name); // NULL: not there
