@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Connecting to a libvirt, and what every verb asks of it.
-#include "providers/libvirt/host_internal.h"
+#include "providers/libvirt/clone_internal.h"
 
 #include <signal.h>
 #include <string.h>
@@ -101,7 +101,7 @@ static int write_files(struct host *h, const char *address, struct err *err)
 
 // Parameters are made by us only. no_tty: ssh must not ask. For TLS the name stands in the URI,
 // because libvirt compares it with the certificate.
-static char *make_uri(const struct host *h)
+char *host_uri(const struct host *h)
 {
   struct buf b CLEANUP(buf_release) = BUF_INIT(8192);
   const char *bracket = h->endpoint.host && strchr(h->endpoint.host, ':') ? "[" : "";
@@ -147,7 +147,7 @@ static int check_address(const struct host *h, const struct address_filter *allo
 
 static int connect_to(struct host *h, struct err *err)
 {
-  cleanup_free char *uri = make_uri(h);
+  cleanup_free char *uri = host_uri(h);
   if (!uri)
     return err_set(err, ERR_NO_MEMORY, "out of memory");
   h->conn = virConnectOpen(uri);
@@ -182,6 +182,7 @@ int host_open(const struct provider_config *config, const struct address_filter 
 void host_close(void *handle)
 {
   struct host *h = handle;
+  copy_job_end(h, NULL);
   if (h->conn)
     virConnectClose(h->conn);
   runtime_folder_remove(h->dir);
@@ -235,6 +236,27 @@ int host_power(virDomainPtr domain, enum vm_power *ret, struct err *err)
   return 0;
 }
 
+static const struct clone_ops clone_verbs = {
+    .base_check = host_base_check,
+    .base_plan = host_base_plan,
+    .base_make = host_base_make,
+    .base_get = host_base_get,
+    .clone_check = host_clone_check,
+    .clone_plan = host_clone_plan,
+    .clone_make = host_clone_make,
+    .clone_get = host_clone_get,
+    .clone_power = host_clone_power,
+    .machines = host_machines,
+    .exec = host_exec,
+    .push = host_push,
+    .pull = host_pull,
+    .snapshot = host_snapshot,
+    .rollback = host_rollback,
+    .snapshots = host_snapshots,
+    .snapshot_remove = host_snapshot_remove,
+    .console = host_console,
+};
+
 const struct provider_ops libvirt_ops = {
     .type = "Libvirt",
     .open = host_open,
@@ -256,4 +278,5 @@ const struct provider_ops libvirt_ops = {
     .target_plan_vm = host_target_plan_vm,
     .target_finish = host_target_finish,
     .remove = host_remove,
+    .clones = &clone_verbs,
 };

@@ -15,6 +15,8 @@
 // Where disks are, as seen from the machine that movers run on.
 enum data_path { DATA_LOCAL, DATA_SSH, DATA_NONE };
 
+struct copy_job; // of full clones, copy_job.c
+
 struct host {
   virConnectPtr conn;
   const struct provider_config *config; // the provider's
@@ -24,6 +26,7 @@ struct host {
   char *data_host, *data_user; // DATA_SSH
   int64_t data_port;
   char data_address[ENDPOINT_ADDRESS_MAX]; // DATA_SSH: the checked one
+  struct copy_job *copies;                 // under way, or not yet asked about
 };
 
 int host_open(const struct provider_config *config, const struct address_filter *allowed,
@@ -44,6 +47,10 @@ const char *host_error_sentence(const char *message); // a clearer one, or the m
 int host_run(struct host *h, const char *const *argv, struct command_result *ret, struct err *err);
 // An exit status other than 0 is an error as well.
 int host_check_run(struct host *h, const char *const *argv, struct err *err);
+// The same with input, another time-out or a way to cancel it.
+int host_run_command(struct host *h, const struct command *c, struct command_result *ret,
+                     struct err *err);
+int host_check_command(struct host *h, const struct command *c, struct err *err);
 // Words as one command line for a POSIX shell; yours.
 char *shell_quote(const char *const *argv);
 // ERR_UNSUPPORTED, with what to do, unless disks of this host can be reached.
@@ -94,6 +101,11 @@ virDomainPtr host_domain(struct host *h, const char *name_or_id, struct err *err
 // The persistent definition (of a transient one: the live one), with what is secret left out.
 int host_domain_xml(virDomainPtr domain, struct xml *ret, struct err *err);
 int host_power(virDomainPtr domain, enum vm_power *ret, struct err *err);
+char *host_uri(const struct host *h); // what libvirt connects to, without secrets; yours
+// Path, size and chain of one disk; ERR_... when it cannot be read, whatever is known then filled
+// in all the same.
+int host_disk_facts(struct host *h, virDomainPtr domain, const struct xml *x, struct vm_disk *disk,
+                    struct err *err);
 
 // The verbs of struct provider_ops, by file.
 int host_probe(void *h, struct provider_info *ret, struct err *err);

@@ -26,6 +26,9 @@ static int add_capabilities(struct host *h, struct strings *ret)
     failed |= strings_add(ret, "Export") | strings_add(ret, "Import");
   if (h->data == DATA_LOCAL)
     failed |= strings_add(ret, "DirectRead");
+  if (h->data != DATA_NONE)
+    failed |=
+        strings_add(ret, "Clone") | strings_add(ret, "CloneLinked") | strings_add(ret, "CloneFull");
   return failed | strings_add(ret, "Power") | strings_add(ret, "GuestShutdown") |
          strings_add(ret, "Autostart") | strings_add(ret, "DeleteSource");
 }

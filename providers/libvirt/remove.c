@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "providers/libvirt/clone_internal.h"
 #include "providers/libvirt/target_internal.h"
 
 static int remove_vm(struct host *h, const struct owned *o, const char *owner, struct err *err)
@@ -81,5 +82,11 @@ int host_remove(void *handle, const struct owned *o, const char *owner, struct e
     return remove_vm(handle, o, owner, err);
   if (str_eq(o->kind, "Volume"))
     return remove_volume(handle, o, owner, err);
+  if (str_eq(o->kind, MARK_CLONE))
+    return host_remove_clone(handle, o, owner, err);
+  if (str_eq(o->kind, MARK_BASE))
+    return host_remove_base(handle, o, owner, err);
+  if (str_eq(o->kind, "Template"))
+    return 0; // used as it was; nothing of ours is on it
   return err_set(err, ERR_INTERNAL, "libvirt has nothing of the kind '%s'", o->kind ? o->kind : "");
 }

@@ -53,14 +53,15 @@ static int ssh_failed(const struct host *h, const struct command_result *r, stru
                  said ? host_error_sentence(said) : "");
 }
 
-int host_run(struct host *h, const char *const *argv, struct command_result *ret, struct err *err)
+int host_run_command(struct host *h, const struct command *given, struct command_result *ret,
+                     struct err *err)
 {
   if (host_need_data(h, err) != 0)
     return -1;
-  struct command c = {.argv = argv, .timeout_ms = RUN_TIMEOUT_MS};
+  struct command c = *given;
   if (h->data == DATA_LOCAL)
     return command_run(&c, ret, err);
-  cleanup_free char *quoted = shell_quote(argv);
+  cleanup_free char *quoted = shell_quote(given->argv);
   cleanup_free char *line = quoted ? str_printf("LC_ALL=C exec %s", quoted) : NULL;
   cleanup_free char *config = str_printf("%s/config", h->dir);
   if (!line || !config)
@@ -76,22 +77,34 @@ int host_run(struct host *h, const char *const *argv, struct command_result *ret
   return -1;
 }
 
+int host_run(struct host *h, const char *const *argv, struct command_result *ret, struct err *err)
+{
+  struct command c = {.argv = argv, .timeout_ms = RUN_TIMEOUT_MS};
+  return host_run_command(h, &c, ret, err);
+}
+
 int host_check_run(struct host *h, const char *const *argv, struct err *err)
 {
+  struct command c = {.argv = argv, .timeout_ms = RUN_TIMEOUT_MS};
+  return host_check_command(h, &c, err);
+}
+
+int host_check_command(struct host *h, const struct command *c, struct err *err)
+{
   struct command_result r CLEANUP(command_result_release) = {0};
-  if (host_run(h, argv, &r, err) != 0)
+  if (host_run_command(h, c, &r, err) != 0)
     return -1;
   if (r.exit_status == 0)
     return 0;
   const char *where = h->data == DATA_SSH ? h->data_host : "this host";
   if (r.exit_status == COMMAND_MISSING)
-    return err_set(err, ERR_UNSUPPORTED, "%s is not installed on %s", argv[0], where);
+    return err_set(err, ERR_UNSUPPORTED, "%s is not installed on %s", c->argv[0], where);
   cleanup_free char *said = str_dup(r.errors ? r.errors : "");
-  for (char *c = said; c && *c; c++)
-    if ((unsigned char)*c < 0x20)
-      *c = ' ';
+  for (char *at = said; at && *at; at++)
+    if ((unsigned char)*at < 0x20)
+      *at = ' ';
   enum err_kind kind = host_error_kind(VIR_ERR_SYSTEM_ERROR, said);
-  return err_set(err, kind, "%s on %s: %.400s", argv[0], where, said ? said : "");
+  return err_set(err, kind, "%s on %s: %.400s", c->argv[0], where, said ? said : "");
 }
 
 // ---- files -------------------------------------------------------------------------------------

@@ -68,10 +68,8 @@ static int not_movable(const struct disk_source *source, const char *name, struc
   return 0;
 }
 
-// Path, size and chain of one disk; ERR_... when it cannot be read, whatever is known then filled
-// in all the same.
-static int disk_facts(struct host *h, virDomainPtr domain, const struct xml *x,
-                      struct vm_disk *disk, struct err *err)
+int host_disk_facts(struct host *h, virDomainPtr domain, const struct xml *x, struct vm_disk *disk,
+                    struct err *err)
 {
   struct disk_source source CLEANUP(disk_source_release) = {0};
   if (domain_disk_source(x, disk->name, &source, err) != 0 ||
@@ -120,7 +118,7 @@ static int describe(struct host *h, virDomainPtr domain, struct vm *ret, struct 
   for (size_t i = 0; i < ret->disks.count; i++) {
     struct vm_disk *disk = (struct vm_disk *)ret->disks.items + i;
     struct err problem = ERR_INIT; // what cannot be read is check_source's to report
-    int failed = disk_facts(h, domain, &x, disk, &problem);
+    int failed = host_disk_facts(h, domain, &x, disk, &problem);
     if (failed && problem.kind == ERR_NOT_FOUND && disk->role == VM_DISK_ROLE_NVRAM)
       drop_missing_nvram(ret);
   }
@@ -232,7 +230,7 @@ static void check_disk(struct host *h, virDomainPtr domain, const struct xml *x,
       .name = str_dup(given->name), .role = given->role, .path = str_dup(given->path)};
   struct disk_source source CLEANUP(disk_source_release) = {0};
   struct err problem = ERR_INIT;
-  if (disk_facts(h, domain, x, &disk, &problem) != 0)
+  if (host_disk_facts(h, domain, x, &disk, &problem) != 0)
     findings_add(f, "SourceDisk", FINDING_ERROR,
                  "Leave the disk out (spec.source.vm.disks), or change it so that it can be read.",
                  "%s", problem.message);
@@ -320,7 +318,7 @@ int host_source_open(void *handle, const struct vm *vm, const char *name, struct
   struct vm_disk *disk = (struct vm_disk *)vm_disk_named(&now, name);
   if (!disk)
     return err_set(err, ERR_CHANGED, "VM '%s' has no disk '%s' any more", vm->name, name);
-  if (disk_facts(h, domain, &x, disk, err) != 0 ||
+  if (host_disk_facts(h, domain, &x, disk, err) != 0 ||
       host_reach(h, disk->path, disk->format, disk->capacity_bytes, ret, err) != 0)
     return -1;
   ret->backing = disk->backing;

@@ -134,6 +134,27 @@ xmlNodePtr xml_add_int(xmlNodePtr parent, const char *name, int64_t value, ...)
   return node;
 }
 
+void xml_drop(const struct xml *x, xmlNodePtr from, const char *path)
+{
+  cleanup_nodes xmlXPathObjectPtr found = xml_find(x, from, path);
+  for (size_t i = 0; i < xml_count(found); i++) {
+    xmlNodePtr node = xml_node(found, i);
+    found->nodesetval->nodeTab[i] = NULL; // is looked at when the set is freed
+    if (node->type == XML_ATTRIBUTE_NODE) {
+      xmlRemoveProp((xmlAttrPtr)node);
+    } else {
+      xmlUnlinkNode(node);
+      xmlFreeNode(node);
+    }
+  }
+}
+
+void xml_put(xmlNodePtr node, const char *text)
+{
+  xmlNodeSetContent(node, NULL);
+  xmlNodeAddContent(node, BAD_CAST text); // escapes what must be
+}
+
 char *xml_text(xmlDocPtr doc)
 {
   xmlChar *text = NULL;

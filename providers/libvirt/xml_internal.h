@@ -48,6 +48,9 @@ xmlNodePtr xml_add(xmlNodePtr parent, const char *name, const char *text, ...)
 // The same, text being a decimal number.
 xmlNodePtr xml_add_int(xmlNodePtr parent, const char *name, int64_t value, ...)
     __attribute__((sentinel));
-char *xml_text(xmlDocPtr doc); // yours; NULL: no memory
+// Removes every element or attribute that the expression finds; none of them within another.
+void xml_drop(const struct xml *x, xmlNodePtr from, const char *path);
+void xml_put(xmlNodePtr node, const char *text); // as the content of an element, in place of all
+char *xml_text(xmlDocPtr doc);                   // yours; NULL: no memory
 // What XML can carry: UTF-8 without control characters.
 bool xml_can_carry(const char *text);
