@@ -101,6 +101,8 @@ static const struct field memory_fields[] = {
     {"checked", FIELD_BOOL, AT(clone_memory, checked), .help = "Preflight has passed."},
     {"made", FIELD_BOOL, AT(clone_memory, made), .help = "The machine was complete once."},
     {"postStarted", FIELD_BOOL, AT(clone_memory, post_started), .help = "postStart has been run."},
+    {"provider", FIELD_STRING, AT(clone_memory, provider),
+     .help = "Provider that has it, as NAMESPACE/NAME."},
     {"makeTime", FIELD_STRING, AT(clone_memory, make_time),
      .help = "When its creation began, RFC 3339."},
     {"startTime", FIELD_STRING, AT(clone_memory, start_time),

@@ -195,6 +195,7 @@ static const struct table summary_table = TABLE(struct clonebase_summary, summar
 
 static const struct field memory_fields[] = {
     {"checked", FIELD_BOOL, AT(clonebase_memory, checked), .help = "Preflight has passed."},
+    {"made", FIELD_BOOL, AT(clonebase_memory, made), .help = "The base was complete once."},
     {"migration", FIELD_STRING, AT(clonebase_memory, migration),
      .help = "VMMigration that brings its disks."},
     {"nextTryTime", FIELD_STRING, AT(clonebase_memory, next_try_time),
