@@ -328,9 +328,10 @@ static void make_order(struct basing *b, struct base_order *ret)
       .server = str_dup(t ? t->server : NULL),
       .alias = str_dup(t ? t->alias : NULL),
       .fingerprint = str_dup(t ? t->fingerprint : NULL),
-      .storage = str_dup(b->spec->storage),
-      .cpus = b->spec->cpus,
-      .memory_bytes = b->spec->memory_bytes,
+      // What a VMMigration brought was given them by it.
+      .storage = str_dup(b->machine ? NULL : b->spec->storage),
+      .cpus = b->machine ? 0 : b->spec->cpus,
+      .memory_bytes = b->machine ? 0 : b->spec->memory_bytes,
   };
 }
 
