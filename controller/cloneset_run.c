@@ -437,7 +437,6 @@ static int64_t keep(struct setting *s)
 {
   struct set_wish wish;
   struct err failed = ERR_INIT;
-  find_revision(s);
   find_base(s);
   if (make_wish(s, &wish, &s->k.err) != 0) {
     say(s);
@@ -474,6 +473,7 @@ static int64_t run(struct setting *s)
   }
   if (!deleting && !object_has_finalizer(s->k.o, CRDS_FINALIZER))
     return set_cleanup_finalizer(s->k.m, s->k.o, true, &failed) == 0 ? 0 : 1000;
+  find_revision(s);
   if (read_members(s, &failed) != 0) {
     log_error("clones not read", "message", failed.message, NULL);
     return 1000;
