@@ -114,6 +114,7 @@ static const struct {
     {"on delete", WISH(.replicas = 2, .on_delete = true), "0o 1o", "complete"},
     {"new after it", WISH(.replicas = 2, .on_delete = true, .partition = 2), "0o", "+1"},
     {"down in a roll-out", WISH(.replicas = 2, .max_unavailable = 1), "0o 1o 2n", "-2 -1"},
+    {"also of what was not ready", WISH(.replicas = 2, .max_unavailable = 1), "0o 1o 2nu", "-2 -1"},
 
     {"surge", WISH(.replicas = 3, .max_surge = 1), "0o 1o 2o", "+3"},
     {"no more of them", WISH(.replicas = 3, .max_surge = 1), "0o 1o 2o 3nu", ""},
@@ -138,6 +139,10 @@ static const struct {
     {"whose place is filled again", WISH(.replicas = 3, .max_surge = 1), "0n 2n 3n", "+1"},
     {"other policies leave the surge",
      WISH(.replicas = 2, .max_surge = 1, .scale_down = SET_NEWEST), "1n 2n", "complete"},
+    {"surge is no place for those whose names are taken",
+     WISH(.replicas = 3, .max_surge = 2, .scale_down = SET_NEWEST), "0o 1od 2od", "+3"},
+    {"a second one of an ordinal has no place to fill", WISH(.replicas = 2, .max_surge = 1),
+     "0n 0n", "complete"},
     {"surge with another policy", WISH(.replicas = 2, .max_surge = 1, .scale_down = SET_NEWEST),
      "0o 1o", "+2"},
 
