@@ -146,8 +146,10 @@ uint64_t cloning_observe(struct cloning *c)
   static const struct keeping_bits bits = {CLONE_FACT(DELETING), CLONE_FACT(FINALIZER),
                                            CLONE_FACT(ABANDON), CLONE_FACT(ERROR),
                                            CLONE_FACT(HICCUP)};
-  const struct clone_memory *memory = &c->st->memory;
+  struct clone_memory *memory = &c->st->memory;
   bool want_on = c->spec->t.power_state == CLONE_POWER_ON;
+  if (want_on)
+    keeping_text(&memory->stop_time, NULL); // it was asked to, and that is over
   bool planned = keeping_owned(&c->k, "Clone") != NULL;
   uint64_t facts = keeping_observe(&c->k, &bits) | bit(c->spec->suspend, CLONE_FACT(SUSPENDED)) |
                    bit(c->origin.ready, CLONE_FACT(BASE_READY)) |

@@ -90,6 +90,15 @@ static int64_t ordinal_of(const struct setting *s, const struct object *o)
   return fits ? ordinal : -1;
 }
 
+// One that was adopted bears no revision: what it rests upon tells.
+static bool is_updated(const struct setting *s, const struct object *o)
+{
+  const char *revision = strings_map_get(&o->meta.labels, CRDS_LABEL_REVISION);
+  const struct clone_spec *spec = o->spec;
+  return revision ? str_eq(revision, s->revision)
+                  : spec->base && str_eq(spec->base->name, s->spec->base.name);
+}
+
 static struct set_clone facts_of(const struct setting *s, const struct object *o)
 {
   const struct clone_status *st = o->status;
@@ -98,7 +107,7 @@ static struct set_clone facts_of(const struct setting *s, const struct object *o
   bool is_ready = ready && ready->status == CONDITION_TRUE;
   return (struct set_clone){
       .ordinal = ordinal_of(s, o),
-      .updated = str_eq(strings_map_get(&o->meta.labels, CRDS_LABEL_REVISION), s->revision),
+      .updated = is_updated(s, o),
       .ready = is_ready,
       .deleting = o->meta.deletion_timestamp != NULL,
       .failed = stalled && stalled->status == CONDITION_TRUE,
@@ -259,10 +268,23 @@ static int create_clone(struct setting *s, int64_t ordinal, bool old, struct err
                  o->meta.ns, o->meta.name);
 }
 
+// How many may go now. While nothing can be made in their place, those that a roll-out would
+// replace stay: a platform that does not answer costs no clone.
+static size_t may_delete(const struct setting *s)
+{
+  size_t live = 0;
+  for (size_t i = 0; i < s->count; i++)
+    live += !s->facts[i].deleting;
+  size_t wanted = (size_t)s->spec->replicas;
+  size_t spare = live > wanted ? live - wanted : 0;
+  return s->base_ready || spare > s->plan.delete_count ? s->plan.delete_count : spare;
+}
+
 static int carry_out(struct setting *s, struct err *err)
 {
   struct object_store *store = s->k.m->store;
-  for (size_t i = 0; i < s->plan.delete_count; i++) {
+  size_t deletes = may_delete(s);
+  for (size_t i = 0; i < deletes; i++) {
     struct err failed = ERR_INIT;
     if (store->ops->remove(store, s->clones[s->plan.deletes[i]], &failed) == 0 ||
         failed.kind == ERR_NOT_FOUND)
