@@ -11,6 +11,7 @@
   "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 #define OWN_LABELS        "drover.dev/"
 #define AMOUNT_FORM       "^(0|[1-9][0-9]{0,4}|[1-9]?[0-9]%|100%)$"
+#define AMOUNT_MAX        99999
 #define NO_AMOUNT_PATTERN "^0%?$"
 
 static const char *const update_names[] = {"RollingUpdate", "OnDelete", NULL};
@@ -147,11 +148,11 @@ static const struct field update_fields[] = {
      .max = LIMIT_CLONES_OF_SET,
      .help = "Clones with an ordinal below this one stay as they are, or become so again."},
     {"maxUnavailable", FIELD_STRING, AT(cset_update_spec, max_unavailable), .fallback = "\"1\"",
-     .min = 1, .max = 5, .pattern = AMOUNT_FORM,
+     .min = 1, .max = 5, .pattern = AMOUNT_FORM, .number_max = AMOUNT_MAX,
      .help = "How many clones may be missing during an update: a number, or a share of replicas "
              "such as 25%, rounded down."},
     {"maxSurge", FIELD_STRING, AT(cset_update_spec, max_surge), .fallback = "\"0\"", .min = 1,
-     .max = 5, .pattern = AMOUNT_FORM,
+     .max = 5, .pattern = AMOUNT_FORM, .number_max = AMOUNT_MAX,
      .help = "How many clones there may be beyond replicas during an update: a number, or a share "
              "of replicas such as 25%, rounded up."},
 };
