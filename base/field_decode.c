@@ -35,8 +35,10 @@ static int wrong_type(const struct reading *r, const char *wanted)
       [json_type_object] = "an object", [json_type_array] = "a list",
       [json_type_string] = "a string",
   };
-  return spot_err(r->spot, r->err, "must be %s, not %s", wanted,
-                  names[json_object_get_type(r->json)]);
+  // YAML takes a bare On, Off, Yes or No for a boolean.
+  bool bare = json_object_is_type(r->json, json_type_boolean) && str_eq(wanted, "a string");
+  return spot_err(r->spot, r->err, "must be %s, not %s%s", wanted,
+                  names[json_object_get_type(r->json)], bare ? ": put it in quotes" : "");
 }
 
 // The text of a JSON string, of which C can hold all; NULL: err is set.

@@ -119,7 +119,7 @@ static int act_make(struct cloning *c, struct err *err)
   struct provider *p;
   if (cloning_provider(c, &p, err) != 0)
     return -1;
-  int64_t limit = 8 /* TEMPORARY */;
+  int64_t limit = provider_access_spec(&c->k.access)->limits.clones;
   if (!making_enter(c->k.m, c->k.access.object->meta.uid, c->k.o->meta.uid, limit))
     return 0; // asked again: others are being made
   if (cloning_order(c, &order, err) != 0) {

@@ -9,7 +9,6 @@
 #include "crds/common.h"
 #include "crds/vmmigration.h"
 
-#define PROVIDER_CLONE (-1) // TEMPORARY
 struct keeping {
   struct manager *m;
   struct object_key key;
