@@ -161,7 +161,7 @@ static void several_refcount_blocks(void **state)
 {
   (void)state;
   static const struct source_ops full_ops = {.name = "full", .read = full_read};
-  struct source s = {.ops = &full_ops, .size_bytes = 4608 * MIB + 65536};
+  struct source s = {.ops = &full_ops, .size_bytes = 4608 * MIB + 65536, .exact_map = true};
   const char *path = help_path("full.qcow2");
   struct copy_result r;
   struct err err = ERR_INIT;
