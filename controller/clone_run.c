@@ -271,19 +271,27 @@ static void say(struct cloning *c, const struct clone_step *step)
   summarize(c);
 }
 
-// Whoever counts this clone looks again when what they count has changed.
-static void nudge(struct cloning *c)
+// Whoever counts this clone must look again when what they count has changed.
+struct news {
+  bool ready, owned;
+};
+
+static struct news find_news(const struct cloning *c)
 {
   const struct clone_status *was = c->k.before->status;
-  const struct condition *ready = condition_find(&c->st->conditions, "Ready");
+  const struct condition *now = condition_find(&c->st->conditions, "Ready");
   const struct condition *before = condition_find(&was->conditions, "Ready");
-  bool changed = !before || !ready || before->status != ready->status ||
-                 !str_eq(before->reason, ready->reason) || was->owned.count != c->st->owned.count;
-  if (!changed)
-    return;
-  keeping_nudge(&c->k, OBJECT_CLONE_SET, NULL,
-                strings_map_get(&c->k.o->meta.labels, CRDS_LABEL_SET), NUDGE_MS);
-  if (c->spec->base && was->owned.count != c->st->owned.count)
+  bool same = now && before && before->status == now->status && str_eq(before->reason, now->reason);
+  return (struct news){.ready = !same, .owned = was->owned.count != c->st->owned.count};
+}
+
+// After the status was written: else they would look at what was before.
+static void tell(struct cloning *c, const struct news *n)
+{
+  if (n->ready || n->owned)
+    keeping_nudge(&c->k, OBJECT_CLONE_SET, NULL,
+                  strings_map_get(&c->k.o->meta.labels, CRDS_LABEL_SET), NUDGE_MS);
+  if (n->owned && c->spec->base)
     keeping_nudge(&c->k, OBJECT_CLONE_BASE, NULL, c->spec->base->name, NUDGE_MS);
 }
 
@@ -322,9 +330,13 @@ static bool advance(struct cloning *c, int64_t *ret_after_ms)
     return false;
   }
   // The ledger is written before what it names is made.
-  if (step.action == CLONE_ACT_MAKE && keeping_save(&c->k, 1) != 1) {
-    *ret_after_ms = 0;
-    return false;
+  if (step.action == CLONE_ACT_MAKE) {
+    struct news news = find_news(c);
+    if (keeping_save(&c->k, 1) != 1) {
+      *ret_after_ms = 0;
+      return false;
+    }
+    tell(c, &news);
   }
   if (actions[step.action](c, &failed) != 0) {
     c->k.err = failed;
@@ -341,8 +353,9 @@ static int64_t go_on(struct cloning *c)
   for (int i = 0; i < ACTIONS_PER_STEP; i++) {
     c->k.now_ms = clock_wall_ms();
     bool more = advance(c, &after_ms);
-    nudge(c);
+    struct news news = find_news(c);
     int64_t again_ms = keeping_save(&c->k, after_ms);
+    tell(c, &news);
     if (!more || again_ms != after_ms)
       return again_ms;
   }
