@@ -15,6 +15,7 @@
 #define MARK      "DROVER_EXEC"
 #define KILL_MS   10000
 #define NOT_FOUND 127
+#define LINKS_MAX 16
 #define FEED      "f=$1; shift; exec <\"$f\"; rm -f \"$f\"; exec \"$@\""
 // Whatever the command has started bears the mark in its environment.
 #define KILL                                                                                       \
@@ -234,13 +235,40 @@ int lxd_push(void *h, const char *id, const char *path, int mode, const void *by
   return lxd_file_put(h, id, path, LXD_FILE, mode, bytes, length, err);
 }
 
+// Where the link at `path` leads, as seen from inside; what `..` means there the daemon decides.
+static char *link_target(const char *path, const char *target)
+{
+  const char *slash = strrchr(path, '/');
+  return target[0] == '/' ? str_dup(target)
+                          : str_printf("%.*s/%s", (int)(slash - path), path, target);
+}
+
+// The API gives a link for what it is, so links are followed here.
+static int read_through(struct lxd *l, const char *id, const char *path, enum lxd_file *ret_type,
+                        struct buf *ret, struct err *err)
+{
+  cleanup_free char *at = str_dup(path);
+  for (int links = 0; at && links < LINKS_MAX; links++) {
+    buf_release(ret);
+    *ret = (struct buf){0};
+    if (lxd_file_get(l, id, at, ret_type, ret, CLONE_FILE_BYTES_MAX, err) != 0)
+      return -1;
+    if (*ret_type != LXD_LINK)
+      return 0;
+    char *next = link_target(at, buf_str(ret));
+    free(at);
+    at = next;
+  }
+  return at ? err_set(err, ERR_INVALID, "%s in '%s': too many links", path, id)
+            : lxd_no_memory(err);
+}
+
 int lxd_pull(void *h, const char *id, const char *path, void **ret, size_t *ret_length,
              struct err *err)
 {
   struct buf bytes CLEANUP(buf_release) = {0};
   enum lxd_file type;
-  if (need_instance(h, id, path, err) != 0 ||
-      lxd_file_get(h, id, path, &type, &bytes, CLONE_FILE_BYTES_MAX, err) != 0)
+  if (need_instance(h, id, path, err) != 0 || read_through(h, id, path, &type, &bytes, err) != 0)
     return -1;
   if (type != LXD_FILE)
     return err_set(err, ERR_INVALID, "%s in '%s' is not a regular file", path, id);

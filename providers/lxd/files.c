@@ -78,6 +78,8 @@ static enum lxd_file type_of(const struct http_response *r)
     type = http_response_header(r, "X-Incus-type");
   if (str_eq(type, "file"))
     return LXD_FILE;
+  if (str_eq(type, "symlink"))
+    return LXD_LINK;
   return str_eq(type, "directory") ? LXD_DIRECTORY : LXD_OTHER;
 }
 

@@ -115,6 +115,11 @@ int lxd_settle(struct lxd *l, const char *instance, struct lxd_progress *ret, st
 int lxd_settle_new(struct lxd *l, const char *instance, struct lxd_progress *ret, struct err *err);
 // Is there one of anybody's on it that is not a command running inside?
 int lxd_busy(struct lxd *l, const char *instance, bool *ret, struct err *err);
+// The one that is: its id and description; both NULL when there is none.
+int lxd_working(struct lxd *l, const char *instance, char **ret_id, char **ret_what,
+                struct err *err);
+// Waits until there is none: the end of a change comes a moment after it can be seen. ERR_BUSY.
+int lxd_idle(struct lxd *l, const char *instance, struct err *err);
 // Waits until the operation is over. ERR_TIMEOUT when it is not within wait_ms. *ret (may be NULL)
 // its metadata, also with an error when the operation failed.
 int lxd_wait(struct lxd *l, const char *id, int64_t wait_ms, struct json_object **ret,
@@ -161,7 +166,7 @@ int lxd_pool_default(struct lxd *l, char **ret, struct err *err);
 
 // ---- files.c ----
 
-enum lxd_file { LXD_FILE, LXD_DIRECTORY, LXD_OTHER };
+enum lxd_file { LXD_FILE, LXD_DIRECTORY, LXD_LINK, LXD_OTHER };
 // bytes may be NULL for a folder, which may be there already.
 int lxd_file_put(struct lxd *l, const char *name, const char *path, enum lxd_file type, int mode,
                  const void *bytes, size_t length, struct err *err);

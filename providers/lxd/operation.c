@@ -161,20 +161,53 @@ static bool works_on(struct json_object *operation, const char *instance)
   return false;
 }
 
-int lxd_busy(struct lxd *l, const char *instance, bool *ret, struct err *err)
+static int pick(struct json_object *operation, char **ret_id, char **ret_what)
+{
+  *ret_id = str_dup(lxd_text(operation, "id"));
+  *ret_what = str_dup(lxd_text(operation, "description"));
+  return *ret_id && *ret_what ? 0 : -1;
+}
+
+int lxd_working(struct lxd *l, const char *instance, char **ret_id, char **ret_what,
+                struct err *err)
 {
   cleanup_json struct json_object *states = NULL;
-  *ret = false;
+  *ret_id = *ret_what = NULL;
   if (lxd_get(l, "/1.0/operations?recursion=1", &states, err) != 0)
     return -1;
   if (!json_object_is_type(states, json_type_object))
     return 0; // none at all
   json_object_object_foreach(states, state, list)
   {
+    size_t count = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
     (void)state;
-    for (size_t i = 0;
-         json_object_is_type(list, json_type_array) && i < json_object_array_length(list); i++)
-      *ret |= works_on(json_object_array_get_idx(list, i), instance);
+    for (size_t i = 0; i < count; i++) {
+      struct json_object *o = json_object_array_get_idx(list, i);
+      if (!*ret_id && works_on(o, instance) && pick(o, ret_id, ret_what) != 0)
+        return lxd_no_memory(err);
+    }
   }
   return 0;
+}
+
+int lxd_busy(struct lxd *l, const char *instance, bool *ret, struct err *err)
+{
+  cleanup_free char *id = NULL;
+  cleanup_free char *what = NULL;
+  int failed = lxd_working(l, instance, &id, &what, err);
+  *ret = id != NULL;
+  return failed;
+}
+
+// How it ends is no business of who waits here.
+int lxd_idle(struct lxd *l, const char *instance, struct err *err)
+{
+  cleanup_free char *id = NULL;
+  cleanup_free char *what = NULL;
+  struct err failed = ERR_INIT;
+  if (lxd_working(l, instance, &id, &what, err) != 0)
+    return -1;
+  if (!id || lxd_wait(l, id, l->call_ms / 2, NULL, &failed) == 0 || failed.kind != ERR_TIMEOUT)
+    return 0;
+  return err_set(err, ERR_BUSY, "the daemon is at work on '%s' (%s)", instance, what);
 }

@@ -25,6 +25,22 @@ static int change_state(struct lxd *l, const char *id, const char *action, bool 
   return lxd_settle_new(l, id, &progress, err);
 }
 
+// Is the daemon at what is wanted already? What it does else ends first: that it is stopped is seen
+// before the work of stopping is over.
+static int is_under_way(struct lxd *l, const char *id, enum power_action action, bool *ret,
+                        struct err *err)
+{
+  cleanup_free char *operation = NULL;
+  cleanup_free char *what = NULL;
+  *ret = false;
+  if (action == POWER_OFF) // a guest that does not shut down is cut off
+    return 0;
+  if (lxd_working(l, id, &operation, &what, err) != 0)
+    return -1;
+  *ret = str_eq(what, action == POWER_ON ? "Starting instance" : "Stopping instance");
+  return *ret || !operation ? 0 : lxd_idle(l, id, err);
+}
+
 // What we began before and has failed since is told once, by the next call.
 int lxd_clone_power(void *h, const char *id, enum power_action action, struct err *err)
 {
@@ -32,6 +48,7 @@ int lxd_clone_power(void *h, const char *id, enum power_action action, struct er
   cleanup_json struct json_object *instance = NULL;
   struct lxd_progress progress;
   struct err failed = ERR_INIT;
+  bool begun;
   int settled = lxd_settle(l, id, &progress, &failed);
   if (lxd_instance(l, id, &instance, err) != 0)
     return -1;
@@ -43,7 +60,9 @@ int lxd_clone_power(void *h, const char *id, enum power_action action, struct er
       *err = failed;
     return -1;
   }
-  if (progress.running && action != POWER_OFF) // a guest that does not shut down is cut off
+  if (is_under_way(l, id, action, &begun, err) != 0)
+    return -1;
+  if (begun)
     return 0;
   if (action == POWER_ON)
     return change_state(l, id, power == VM_POWER_PAUSED ? "unfreeze" : "start", false, 30, err);
@@ -101,6 +120,8 @@ int lxd_snapshot(void *h, const char *id, const char *name, struct err *err)
     return -1;
   if (lxd_snapshot_of(instance, name)) // a copy has none of its source's: it is the instance's own
     return 0;
+  if (lxd_idle(l, id, err) != 0)
+    return -1;
   lxd_put(body, "name", name);
   json_object_object_add(body, "stateful", json_object_new_boolean(false));
   return carry_out(l, "POST", path, body, err);
@@ -111,15 +132,12 @@ int lxd_rollback(void *h, const char *id, const char *name, struct err *err)
   struct lxd *l = h;
   cleanup_json struct json_object *instance = NULL, *body = json_object_new_object();
   cleanup_free char *path = lxd_instance_path(id, "");
-  bool busy;
   if (load(l, id, name, &instance, err) != 0)
     return -1;
   if (!lxd_snapshot_of(instance, name))
     return err_set(err, ERR_NOT_FOUND, "instance '%s' has no snapshot '%s'", id, name);
-  if (lxd_busy(l, id, &busy, err) != 0)
+  if (lxd_idle(l, id, err) != 0)
     return -1;
-  if (busy)
-    return err_set(err, ERR_BUSY, "the daemon is at work on '%s'", id);
   lxd_put(body, "restore", name);
   return carry_out(l, "PUT", path, body, err);
 }
@@ -154,6 +172,8 @@ int lxd_snapshot_remove(void *h, const char *id, const char *name, struct err *e
     return -1;
   if (!lxd_snapshot_of(instance, name))
     return 0;
+  if (lxd_idle(l, id, err) != 0)
+    return -1;
   if (str_eq(name, LXD_SNAPSHOT) && str_eq(lxd_config(instance, LXD_CONFIG_KIND), "Base"))
     return err_set(err, ERR_DENIED, "snapshot '%s' is what clones of base '%s' are made of", name,
                    id);

@@ -26,13 +26,14 @@ describe() {
      base: {vm: "origin"}, modes: ["Linked"], runs: true, cpus: 1, memoryBytes: 67108864, diskBytes: 2147483648,
      refuses: ["addresses", "nameservers", "userData"],
      host: {foreignMake: on_host(["lxc", "-q", "init", "busybox", "{name}"]),
-            foreignShow: on_host(["lxc", "-q", "query", "/1.0/instances/{name}"]),
+            foreignShow: on_host(["lxc", "-q", "config", "show", "{name}"]),
             foreignRemove: on_host(["lxc", "-q", "delete", "{name}"]),
             baseChange: on_host(["sh", "-c", "lxc -q delete $1/drover && lxc -q snapshot $1 drover", "sh", "{name}"])},
      guest: {hostname: ["hostname"], machineID: ["cat", "/etc/machine-id"],
              macs: ["sh", "-c", "ip link | grep ether"], hostKeys: ["sh", "-c", "cat /etc/ssh/ssh_host_*_key"],
              sshKeys: ["cat", "/root/.ssh/authorized_keys"], cpus: ["nproc"],
-             memory: ["cat", "/sys/fs/cgroup/memory/memory.limit_in_bytes"], folder: "/root"}}' |
+             memory: ["sh", "-c", "mkdir -p /tmp/m; mount -t cgroup -o memory none /tmp/m; cat /tmp/m/memory.limit_in_bytes"],
+             folder: "/root"}}' |
     jq "${2:-.}" > "$1"
 }
 
