@@ -197,8 +197,11 @@ static int step(struct lxd *l, const struct clone_order *c, const char *id, bool
   if (!instance && !progress.running) {
     if (begin(l, c, err) != 0)
       return -1;
-    *ret_again = lxd_settle_new(l, id, &progress, NULL) != 0 || !progress.running;
-    return 0;
+    settled = lxd_settle_new(l, id, &progress, &failed);
+    *ret_again = !progress.running;
+    if (settled == 0 || failed.kind == ERR_EXISTS) // begun twice, around a crash
+      return 0;
+    return err_set(err, failed.kind, "%s", failed.message);
   }
   if (!instance) // it has only just been begun
     return 0;
