@@ -40,7 +40,8 @@ static int read_endpoint(struct lxd *l, struct err *err)
   bool port;
   if (path && path[0] == '/' && !strpbrk(path, "?#\r\n")) {
     if (strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
-      return err_set(err, ERR_INVALID, "the path of the socket in '%s' is too long", l->endpoint);
+      return err_set(err, ERR_INVALID, "the socket of the endpoint '%s' has too long a path",
+                     l->endpoint);
     l->socket = str_dup(path);
     l->origin = str_dup("http://lxd");
     return l->socket && l->origin ? 0 : lxd_no_memory(err);

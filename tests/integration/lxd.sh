@@ -81,7 +81,7 @@ part_https() {
   refused "no certificate" AuthenticationFailed "needs a client certificate" "$https | del(.provider.clientCertFile)"
   refused "a port where nobody listens" Unreachable "no connection" "$https | .provider.endpoint |= sub(\"8443\"; \"8444\")"
   local endpoint
-  for endpoint in http://h https://h/path https://u@h https://h:99999 https://h:x unix://relative unix:/x "" https:// \
+  for endpoint in http://h https://h/path https://u@h https://h:99999 https://h:x unix://relative unix:/x https:// \
     "https://h?x=1" "unix:///x?y" "unix:///$(printf 'x%.0s' {1..120})"; do
     refused "endpoint '${endpoint:0:40}'" InvalidSpec endpoint ".provider.endpoint = \"$endpoint\""
   done
@@ -90,7 +90,7 @@ part_https() {
   local key="$work/nobody"
   install -d -m 755 "$key" && install -m 644 "$work/nobody.json" "$key/d.json" && install -m 755 "$tool" "$key/tool"
   chmod 755 "$work"
-  is "a socket without permission" 0 setpriv --reuid nobody --clear-groups "$key/tool" "$key/d.json" refuse PermissionDenied "no permission"
+  is "a socket without permission" 0 setpriv --reuid nobody --regid nogroup --clear-groups "$key/tool" "$key/d.json" refuse PermissionDenied "no permission"
 }
 
 refused() { # WHAT KIND TEXT JQ
