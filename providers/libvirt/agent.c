@@ -17,7 +17,8 @@
 #define PING_TIMEOUT_S  1
 #define POLL_FIRST_MS   5
 #define POLL_MOST_MS    200
-#define CHUNK_BYTES     (384u << 10) // as base64, well below what libvirt's protocol carries
+#define WRITE_BYTES     (48u << 10)  // the agent reads its orders byte by byte
+#define READ_BYTES      (384u << 10) // as base64, well below what the protocol carries
 #define BOUND_BYTES     1400000u     // of each stream of a command; two of them, as base64, fit
 #define FILE_TIMEOUT_MS 10000
 
@@ -316,7 +317,7 @@ static int file_write(virDomainPtr domain, int64_t file, const char *bytes, size
 {
   for (size_t at = 0; at < length;) {
     struct json_object *o = json_object_new_object(), *ret = NULL;
-    size_t n = length - at < CHUNK_BYTES ? length - at : CHUNK_BYTES;
+    size_t n = length - at < WRITE_BYTES ? length - at : WRITE_BYTES;
     json_object_object_add(o, "handle", json_object_new_int64(file));
     json_object_object_add(o, "buf-b64", encoded(bytes + at, n));
     if (call(domain, "guest-file-write", o, &ret, err) != 0)
@@ -388,7 +389,7 @@ static int file_read(virDomainPtr domain, int64_t file, struct buf *ret, struct 
   for (bool eof = false; !eof;) {
     struct json_object *o = json_object_new_object(), *piece = NULL, *end;
     json_object_object_add(o, "handle", json_object_new_int64(file));
-    json_object_object_add(o, "count", json_object_new_int64(CHUNK_BYTES));
+    json_object_object_add(o, "count", json_object_new_int64(READ_BYTES));
     if (call(domain, "guest-file-read", o, &piece, err) != 0)
       return -1;
     int64_t count = number_of(piece, "count");

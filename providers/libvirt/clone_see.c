@@ -75,7 +75,7 @@ static int64_t see_bytes(struct host *h, virDomainPtr domain, const struct xml *
   struct strings paths CLEANUP(strings_release) = {0};
   cleanup_nodes xmlXPathObjectPtr files =
       xml_find(x, NULL,
-               OWN_DISKS "/source/@file | /domain/devices/disk[@device='cdrom']"
+               OWN_DISKS "/source/@file | /domain/devices/disk[readonly]"
                          "/source/@file[contains(., '-seed-')]");
   for (size_t i = 0; i < xml_count(files); i++) {
     cleanup_free char *path = xml_get(x, xml_node(files, i), ".");

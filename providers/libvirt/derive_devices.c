@@ -55,7 +55,7 @@ static int put_disk(const struct derive_disk *d, const struct xml *x, struct err
              : no_memory(err);
 }
 
-// ---- the CD-ROM with the seed ------------------------------------------------------------------
+// ---- the seed ----------------------------------------------------------------------------------
 
 static bool target_used(const struct xml *x, const char *target)
 {
@@ -66,28 +66,47 @@ static bool target_used(const struct xml *x, const char *target)
   return false;
 }
 
+// The guest has a driver for the bus that it boots from, and maybe for no other (cloud kernels know
+// no SATA). IDE and SATA have no read-only disks, but CD-ROM drives.
+static const struct seed_bus {
+  const char *bus, *device;
+  const char *prefix, *letters;
+} seed_buses[] = {
+    {"virtio", "disk", "vd", "abcdefghijklmnopqrstuvwxyz"},
+    {"scsi", "disk", "sd", "abcdefghijklmnopqrstuvwxyz"},
+    {"ide", "cdrom", "hd", "abcd"},
+    {"sata", "cdrom", "sd", "abcdefghijklmnopqrstuvwxyz"},
+};
+
+static const struct seed_bus *choose_bus(const struct xml *x)
+{
+  cleanup_free char *bus =
+      xml_get(x, NULL, "/domain/devices/disk[not(@device) or @device='disk']/target/@bus");
+  for (size_t i = 0; i < ARRAY_SIZE(seed_buses); i++)
+    if (str_eq(bus, seed_buses[i].bus))
+      return &seed_buses[i];
+  return &seed_buses[ARRAY_SIZE(seed_buses) - 1];
+}
+
 static int add_seed(const struct derive *d, const struct xml *x, struct err *err)
 {
-  cleanup_free char *machine = xml_get(x, NULL, "/domain/os/type/@machine");
-  cleanup_free char *family = machine ? machine_family(machine) : NULL;
-  bool ide = str_eq(family, "pc");
-  const char *bus = ide ? "ide" : str_eq(family, "q35") ? "sata" : "scsi";
-  const char *letters = ide ? "abcd" : "abcdefghijklmnopqrstuvwxyz";
+  const struct seed_bus *b = choose_bus(x);
   char target[4] = "";
-  for (const char *c = letters; *c && !*target; c++) {
-    const char name[4] = {ide ? 'h' : 's', 'd', *c};
+  for (const char *c = b->letters; *c && !*target; c++) {
+    const char name[4] = {b->prefix[0], b->prefix[1], *c};
     if (!target_used(x, name))
       memcpy(target, name, sizeof(target));
   }
   if (!*target)
     return err_set(err, ERR_UNSUPPORTED,
-                   "the base has no place left for the CD-ROM drive that cloud-init reads");
+                   "the base has no place left for the disk that cloud-init "
+                   "reads");
   cleanup_nodes xmlXPathObjectPtr devices = xml_find(x, NULL, "/domain/devices");
   xmlNodePtr disk =
-      xml_add(xml_node(devices, 0), "disk", NULL, "type", "file", "device", "cdrom", NULL);
+      xml_add(xml_node(devices, 0), "disk", NULL, "type", "file", "device", b->device, NULL);
   return xml_add(disk, "driver", NULL, "name", "qemu", "type", "raw", NULL) &&
                  xml_add(disk, "source", NULL, "file", d->seed, NULL) &&
-                 xml_add(disk, "target", NULL, "dev", target, "bus", bus, NULL) &&
+                 xml_add(disk, "target", NULL, "dev", target, "bus", b->bus, NULL) &&
                  xml_add(disk, "readonly", NULL, NULL)
              ? 0
              : no_memory(err);
@@ -157,7 +176,7 @@ int derive_devices(const struct derive *d, const struct xml *x, struct err *err)
   for (size_t i = 0; i < d->disk_count; i++)
     if (put_disk(&d->disks[i], x, err) != 0)
       return -1;
-  xml_drop(x, NULL, "/domain/devices/disk[@device='cdrom'][contains(source/@file, '-seed-')]");
+  xml_drop(x, NULL, "/domain/devices/disk[readonly][contains(source/@file, '-seed-')]");
   if (put_paths(d->base_name, d->name, x, files, err) != 0 || put_ports(x, err) != 0)
     return -1;
   return d->seed ? add_seed(d, x, err) : 0;

@@ -48,7 +48,7 @@ struct derive {
   const struct derive_disk *disks; // the others keep what they have
   size_t disk_count;
   const char *nvram; // new file, NULL = none
-  const char *seed;  // ISO image for a CD-ROM drive of its own, NULL = none
+  const char *seed;  // ISO image for a read-only disk of its own, NULL = none
 };
 
 // Edits the base's document into that of the clone. ERR_UNSUPPORTED for what cannot be changed.

@@ -89,7 +89,7 @@ static int put_nic(const struct derive *d, const struct xml *x, xmlNodePtr node,
   const struct clone_nic *nic = nic_at(d->order, i);
   if (derive_mac(d->order, i, mac, err) != 0)
     return -1;
-  xml_drop(x, node, "mac | target/@dev");
+  xml_drop(x, node, "mac | target");
   if (!xml_add(node, "mac", NULL, "address", mac, NULL) ||
       put_network(x, node, nic ? nic->network : NULL) != 0)
     return no_memory(err);

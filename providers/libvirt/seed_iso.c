@@ -45,13 +45,14 @@ static uint32_t sectors_of(size_t bytes)
   return (uint32_t)((bytes + SECTOR - 1) / SECTOR);
 }
 
-// Begins a record. Its date stays zero: the image follows from its content alone.
+// Begins a record. Its date is always 1980-01-01: the image follows from its content alone.
 static void begin(struct record *r, uint32_t sector, size_t bytes, bool folder, const char *name,
                   size_t name_length)
 {
   *r = (struct record){.length = RECORD_FIXED + name_length + (name_length % 2 == 0)};
   both32(r->bytes + 2, sector);
   both32(r->bytes + 10, (uint32_t)bytes);
+  memcpy(r->bytes + 18, "\x50\x01\x01", 3);
   r->bytes[25] = folder ? 2 : 0;
   both16(r->bytes + 28, 1); // volume of the set
   r->bytes[32] = (uint8_t)name_length;

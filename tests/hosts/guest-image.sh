@@ -5,10 +5,12 @@
 #   CACHE/guest/kernel-PACKAGE-VERSION/   vmlinuz and the modules of Debian's cloud kernel
 #   CACHE/guest/images-KEY/               bios.img uefi.img uefi.nvram data.img, and *.img.sums
 #   CACHE/guest/data-KEY-MIB/             data.img with MIB MiB more of data
+#   CACHE/guest/agent-KEY/                agent.img data.img: a guest with the QEMU guest agent, for clones
 # KEY names the kernel and the content of the scripts. A folder appears under its name only when it is whole.
 
 GUEST_CACHE=$DROVER_CACHE/guest
 GUEST_MODULES="virtio_pci virtio_blk virtio_scsi virtio_net sd_mod ata_piix vmw_pvscsi vmxnet3 efivarfs button evdev"
+GUEST_AGENT_MODULES="$GUEST_MODULES virtio_console isofs"
 GUEST_COMMAND_LINE="console=ttyS0 quiet panic=5"
 ESP_GUID=7467e5d0-0001-4000-8000-000000000001
 ESP_FIRST_LBA=2048 ESP_LBAS=79872
@@ -60,13 +62,25 @@ module_with_needs() {
   basename "$file"
 }
 
-# make_initramfs KERNEL OUT WORK
+# add_agent ROOT: the guest agent with its libraries, and what it runs for a shutdown.
+add_agent() {
+  local root=$1 file
+  for file in /usr/sbin/qemu-ga $(ldd /usr/sbin/qemu-ga | grep -o '/[^ ]*'); do
+    mkdir -p "$root/$(dirname "$file")"
+    cp -L "$file" "$root/$file"
+  done
+  mkdir -p "$root/var/run"
+  printf '#!/bin/sh\nsync\nexec poweroff -f\n' > "$root/sbin/shutdown"
+  chmod +x "$root/sbin/shutdown"
+}
+
+# make_initramfs KERNEL OUT WORK [MODULES]
 make_initramfs() {
   local kernel=$1 out=$2 root=$3/initramfs-root name
   mkdir -p "$root"/{bin,sbin,modules,tmp,etc/acpi/PWRF}
   cp /bin/busybox "$root/bin/"
   cp "$HOSTS/guest-init" "$root/init"
-  for name in $GUEST_MODULES; do
+  for name in ${4:-$GUEST_MODULES}; do
     module_with_needs "$kernel" "$name"
   done | awk '!seen[$0]++' > "$root/modules/order"
   while read -r name; do
@@ -80,6 +94,7 @@ umount /disk1 /disk2 2>/dev/null
 poweroff -f
 END
   chmod +x "$root/init" "$root/etc/acpi/PWRF/00000080"
+  [ $# -lt 4 ] || add_agent "$root"
   (cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet | gzip -1) > "$out"
 }
 
@@ -216,6 +231,15 @@ fill_images() {
   rm -rf "$work"
 }
 
+fill_agent() {
+  local out=$1 kernel=$2 work
+  work=$(mktemp -d "$GUEST_CACHE/new.XXXXXX")
+  make_initramfs "$kernel" "$work/initramfs" "$work" "$GUEST_AGENT_MODULES"
+  make_bios "$out/agent.img" "$kernel" "$work/initramfs" "$work"
+  make_data "$out/data.img" "$work"
+  rm -rf "$work"
+}
+
 fill_data() {
   local out=$1 work
   work=$(mktemp -d "$GUEST_CACHE/new.XXXXXX")
@@ -230,6 +254,15 @@ guest_images() {
   key=$(cat "$HOSTS"/guest-{image.sh,init,bytes} <(echo "$name") | sha256sum | cut -c1-16)
   kernel=$(cached "kernel-$name" fill_kernel "$name")
   cached "images-$key" fill_images "$kernel"
+}
+
+# guest_agent: prints the folder with agent.img and data.img.
+guest_agent() {
+  local name kernel key
+  name=$(kernel_name)
+  key=$(cat "$HOSTS"/guest-{image.sh,init,bytes} <(echo "$name") | sha256sum | cut -c1-16)
+  kernel=$(cached "kernel-$name" fill_kernel "$name")
+  cached "agent-$key" fill_agent "$kernel"
 }
 
 guest_data() {
