@@ -125,7 +125,7 @@ int ns_exec(void *handle, const char *id, const struct exec_order *e, struct exe
                       .errors = BUF_INIT(LIMIT_COMMAND_OUTPUT_BYTES + 1)};
   char leader[16];
   const char *argv[CLONE_ARGV_MAX + WORDS_BEFORE] = {"nsenter", "--target", leader, "--all",
-                                                     "--root",  "--wd",   "--"};
+                                                     "--root",  "--wd",     "--"};
   struct command_start start = {.argv = argv,
                                 .env = (const char *const[]){"container=systemd-nspawn", NULL},
                                 .want_input = e->input != NULL};
@@ -181,8 +181,8 @@ int ns_console(void *handle, const char *id, struct strings *ret, struct err *er
 {
   char leader[16];
   pid_t pid;
-  const char *argv[] = {"nsenter",    "--target", leader,    "--all", "--root",
-                        "--wd", "--",       "/bin/sh", "-l"};
+  const char *argv[] = {"nsenter", "--target", leader,    "--all", "--root",
+                        "--wd",    "--",       "/bin/sh", "-l"};
   if (need_leader(handle, id, &pid, err) != 0)
     return -1;
   snprintf(leader, sizeof(leader), "%d", pid);

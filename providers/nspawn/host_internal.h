@@ -185,6 +185,8 @@ bool ns_network_is_bridge(const char *name);
 pid_t ns_monitor_of(const struct host *h, const char *name);
 // Pid of its init, once that runs; 0 while there is none.
 pid_t ns_leader_of(const struct host *h, const char *name);
+// Its init runs and, if it is systemd, listens.
+bool ns_answers(const struct host *h, const char *name);
 // Somebody else's systemd-nspawn runs in that folder.
 bool ns_folder_busy(const char *path);
 

@@ -21,6 +21,7 @@
 #define ARGUMENTS_BYTES 4096
 #define STOP_MS         10000
 #define PID_BYTES       32
+#define STATUS_BYTES    4096
 
 // ---- who runs ----------------------------------------------------------------------------------
 
@@ -93,6 +94,31 @@ pid_t ns_leader_of(const struct host *h, const char *name)
   if (child <= 0 || same_program(child, monitor))
     return 0;
   return child;
+}
+
+// A systemd listens to the signals that ask it to stop once it has blocked them; before, they would
+// be lost.
+static bool listens(pid_t leader, int number)
+{
+  char b[STATUS_BYTES];
+  size_t length;
+  if (!proc_read(leader, "status", b, sizeof(b), &length))
+    return false;
+  const char *blocked = strstr(b, "\nSigBlk:\t");
+  return blocked && (strtoull(blocked + strlen("\nSigBlk:\t"), NULL, 16) >> (number - 1) & 1);
+}
+
+static bool is_systemd(pid_t leader)
+{
+  char b[64];
+  size_t length;
+  return proc_read(leader, "comm", b, sizeof(b), &length) && str_eq(b, "systemd\n");
+}
+
+bool ns_answers(const struct host *h, const char *name)
+{
+  pid_t leader = ns_leader_of(h, name);
+  return leader && (!is_systemd(leader) || listens(leader, SIGRTMIN + 4));
 }
 
 // systemd-nspawn locks the folder that it runs in by its inode, wherever it was started.
@@ -249,6 +275,20 @@ int ns_clean_up(const struct host *h, const struct record *r, struct err *err)
   return ns_is_overlay(h, r) ? ns_overlay_unmount(h, r->name, err) : 0;
 }
 
+// systemd powers off on SIGRTMIN+4 (systemd(1)); other inits have no such word in common.
+static int ask(const struct host *h, const struct record *r, struct err *err)
+{
+  struct launched leader = process(ns_leader_of(h, r->name));
+  if (leader.pid && !is_systemd(leader.pid))
+    return err_set(err, ERR_UNSUPPORTED,
+                   "the init of '%s' is not systemd and cannot be asked to "
+                   "stop: use Force",
+                   r->name);
+  if (!leader.pid || !listens(leader.pid, SIGRTMIN + 4))
+    return err_set(err, ERR_BUSY, "'%s' is still starting", r->name);
+  return launch_signal(&leader, SIGRTMIN + 4, err);
+}
+
 int ns_clone_power(void *handle, const char *id, enum power_action action, struct err *err)
 {
   struct host *h = handle;
@@ -263,7 +303,7 @@ int ns_clone_power(void *handle, const char *id, enum power_action action, struc
   case POWER_OFF:
     return monitor.pid && stop(h, &r, err) != 0 ? -1 : ns_clean_up(h, &r, err);
   case POWER_GUEST_SHUTDOWN:
-    return launch_signal(&monitor, SIGTERM, err); // it asks the init to power off
+    return monitor.pid ? ask(h, &r, err) : 0;
   }
   return err_set(err, ERR_UNSUPPORTED, "there is no such power action");
 }

@@ -90,7 +90,7 @@ static int see(const struct host *h, const struct record *r, const char *path,
     return 0;
   ret->power = VM_POWER_ON;
   ret->memory_bytes = ns_cgroup_memory(h, r->name);
-  ret->agent = ns_leader_of(h, r->name) != 0;
+  ret->agent = ns_answers(h, r->name);
   return ns_network_addresses(h, r->name, &ret->addresses, err);
 }
 

@@ -13,14 +13,14 @@ folder=$work/machines
 # file_system TYPE SIZE: mounts a new one at $folder.
 file_system() {
   mkdir -p "$folder"
-  truncate -s "$2" "$work/disk"
+  truncate -s "$2" "$work/disk.$1"
   case $1 in
-    btrfs) mkfs.btrfs -q "$work/disk" ;;
-    xfs) mkfs.xfs -q -m reflink=1 "$work/disk" ;;
-    ext4) mkfs.ext4 -q "$work/disk" ;;
+    btrfs) mkfs.btrfs -q "$work/disk.$1" > /dev/null ;;
+    xfs) mkfs.xfs -q -m reflink=1 "$work/disk.$1" ;;
+    ext4) mkfs.ext4 -q "$work/disk.$1" ;;
   esac
-  mount -o loop "$work/disk" "$folder"
-  at_end "umount -R '$folder' || umount -l '$folder'"
+  mount -o loop "$work/disk.$1" "$folder"
+  at_end "mountpoint -q '$folder' && { umount -R '$folder' || umount -l '$folder'; }"
 }
 
 # What a failed test leaves running ends with the script: only what runs in our folder.
@@ -89,7 +89,8 @@ run_btrfs() {
   file_system btrfs 6G
   root_file_system debian
   bridge
-  describe btrfs '.modes = ["Linked", "Reflink", "Full"]'
+  describe btrfs '.modes = ["Linked", "Reflink", "Full"] | .linkedBytes = 131072 |
+    .host.baseChange[2] |= "btrfs property set -f $1 ro false && " + .'
   suite btrfs
 }
 
@@ -103,10 +104,104 @@ run_xfs() {
 
 run_ext4() {
   file_system ext4 6G
+  rmdir "$folder/lost+found"
   root_file_system debian
   bridge
   describe ext4 '.noSource = true'
   suite ext4
+}
+
+# ---- kill -9
+
+uid() { printf '%08d-0000-4000-8000-%012d' "$1" "$1"; }
+
+# killed COMMAND NAME UID MS: the program is killed after a random time up to MS, unless it was faster.
+killed() {
+  local after
+  after=$((RANDOM % $4))
+  { # the shell would tell of each
+    timeout -s KILL "$(printf '%d.%03d' $((after / 1000)) $((after % 1000)))" \
+      "$conformance" "$work/kill.json" "$1" "$2" "$3" > /dev/null || kills=$((kills + 1))
+  } 2> /dev/null
+}
+
+# kill_loop WHAT COUNT: clones killed while they are made, and while they are removed.
+kill_loop() {
+  local i start ms kills=0 failures=0
+  start=$(now_ms)
+  is "$1: one, undisturbed" 0 "$conformance" "$work/kill.json" make k0 "$(uid 1000)"
+  ms=$(($(now_ms) - start + 20))
+  for ((i = 1; i <= $2; i++)); do
+    killed make "k$i" "$(uid "$i")" "$ms"
+    killed make "k$i" "$(uid "$i")" "$ms"
+    "$conformance" "$work/kill.json" make "k$i" "$(uid "$i")" > "$work/.said" 2>&1 ||
+      { failures=$((failures + 1)); head -n 3 "$work/.said"; }
+  done
+  same "$1: every repetition succeeds" "$failures" 0
+  is "$1: the list" 0 "$conformance" "$work/kill.json" list
+  same "$1: exactly one of each" "$(grep -c '^Clone k[0-9]* Off conformance/' <<< "$out")" $(($2 + 1))
+  same "$1: and nothing else" "$(wc -l <<< "$out")" $(($2 + 2))
+  same "$1: nothing half-made" "$(find "$folder"/.drover/{parts,trash} -mindepth 1)" ""
+  same "$1: no two with one machine-id" "$(identities | sort | uniq -d)" ""
+  for ((i = 0; i <= $2; i++)); do
+    killed drop "k$i" "$(uid $((i ? i : 1000)))" "$ms"
+    "$conformance" "$work/kill.json" drop "k$i" "$(uid $((i ? i : 1000)))" > /dev/null || failures=$((failures + 1))
+  done
+  same "$1: all removed" "$failures $(ls "$folder") $(ls "$folder/.drover/records")" "0 debian "
+  same "$1: nothing left" "$(find "$folder"/.drover/{parts,overlays,trash} -mindepth 1)" ""
+  echo "# $1: $kills kills in $(($2 * 3 + 1)) runs of up to $ms ms"
+}
+
+identities() {
+  local machine upper
+  for machine in "$folder"/k*; do
+    upper=$folder/.drover/overlays/${machine##*/}/upper
+    if [ -d "$upper" ]; then cat "$upper/etc/machine-id"; else cat "$machine/etc/machine-id"; fi
+  done
+}
+
+run_kill() {
+  file_system btrfs 6G
+  root_file_system debian
+  describe kill 'del(.base.vm) | .base.template = "debian"'
+  kill_loop "btrfs snapshots" 25
+  umount "$folder"
+  file_system ext4 12G
+  rmdir "$folder/lost+found"
+  root_file_system debian
+  kill_loop "overlays" 25
+  describe kill 'del(.base.vm) | .base.template = "debian" | .modes = ["Full"]'
+  kill_loop "copies" 6
+}
+
+# ---- what cannot be
+
+run_refuse() {
+  mkdir "$folder"
+  describe good .
+  local what endpoint kind text
+  while IFS='|' read -r what endpoint kind text; do
+    jq --arg e "$endpoint" '.provider.endpoint = $e' "$work/good.json" > "$work/bad.json"
+    is "$what" 0 "$conformance" "$work/bad.json" refuse "$kind" "$text"
+    echo "    $out"
+  done <<END
+a folder that is not there|local:$folder/none|NotFound|there is no folder
+a file|local:$work/good.json|InvalidSpec|is not a folder
+no scheme|$folder|InvalidSpec|must be local:/FOLDER
+a relative folder|local:machines|InvalidSpec|must be local:/FOLDER
+a way up|local:$folder/../x|InvalidSpec|must be local:/FOLDER
+a comma, which would be a mount option|local:$folder/a,b|InvalidSpec|must be local:/FOLDER
+END
+  mkdir "$folder/theirs" "$folder/theirs/.drover"
+  chown 65534 "$folder/theirs/.drover"
+  jq --arg e "local:$folder/theirs" '.provider.endpoint = $e' "$work/good.json" > "$work/bad.json"
+  is "somebody else's .drover" 0 "$conformance" "$work/bad.json" refuse PermissionDenied "is not drover's own"
+  mkdir "$folder/tmpfs"
+  mount -t tmpfs tmpfs "$folder/tmpfs"
+  at_end "umount '$folder/tmpfs'"
+  mount -o remount,ro "$folder/tmpfs"
+  jq --arg e "local:$folder/tmpfs" '.provider.endpoint = $e' "$work/good.json" > "$work/bad.json"
+  is "a read-only file system" 0 "$conformance" "$work/bad.json" refuse PermissionDenied "ead-only"
 }
 
 at_end stop_all
