@@ -10,9 +10,10 @@
 #include "base/str.h"
 #include "providers/libvirt/libvirt.h"
 #include "providers/lxd/lxd.h"
+#include "providers/nspawn/nspawn.h"
 #include "providers/provider_internal.h"
 
-static const struct provider_ops *const kinds[] = {&libvirt_ops, &lxd_ops};
+static const struct provider_ops *const kinds[] = {&libvirt_ops, &lxd_ops, &nspawn_ops};
 
 const char *const *provider_types(void)
 {
