@@ -277,15 +277,14 @@ static uint64_t look(struct basing *b)
   return facts | BASE_FACT(EXISTS);
 }
 
-static bool platform_copies(struct basing *b)
+// Asked while it matters: of a machine that is to be copied.
+static void find_who_copies(struct basing *b)
 {
-  struct object *o CLEANUP(object_free_p) = NULL;
-  struct err gone = ERR_INIT;
-  const char *ns = b->spec->provider.ns ? b->spec->provider.ns : b->k.key.ns;
-  if (store_get(b->k.m->store, OBJECT_PROVIDER, ns, b->spec->provider.name, &o, &gone) != 0)
-    return false;
-  const struct provider_status *st = o->status;
-  return strings_has(&st->capabilities, "BaseCopy");
+  struct provider *p;
+  if (!b->spec->vm || b->spec->vm->take != BASE_COPY || b->k.err.kind != ERR_NONE)
+    return;
+  if (basing_provider(b, &p, &b->k.err) == 0)
+    b->copies_itself = provider_copies_machines(p);
 }
 
 static uint64_t observe(struct basing *b)
@@ -295,7 +294,8 @@ static uint64_t observe(struct basing *b)
   b->st->dependents = count_dependents(b, OBJECT_CLONE, clone_names) +
                       count_dependents(b, OBJECT_CLONE_SET, set_names);
   b->st->in_use = b->st->dependents > 0;
-  b->copies_itself = platform_copies(b);
+  if (!b->st->memory.made && !b->k.o->meta.deletion_timestamp)
+    find_who_copies(b);
   bool planned = b->k.owned->count > 0;
   bool made = b->st->memory.made;
   uint64_t facts =

@@ -158,6 +158,7 @@ static int target_finish(void *h, const struct vm_target *t, const struct owned 
 }
 
 static const struct clone_ops clones = {
+    .copies_machines = true,
     .base_check = lxd_base_check,
     .base_plan = lxd_base_plan,
     .base_make = lxd_base_make,

@@ -288,6 +288,7 @@ static int target_finish(void *h, const struct vm_target *t, const struct owned 
 }
 
 static const struct clone_ops clones = {
+    .copies_machines = true,
     .base_check = ns_base_check,
     .base_plan = ns_base_plan,
     .base_make = ns_base_make,
