@@ -205,7 +205,7 @@ static int check_addresses(struct checking *c, struct err *err)
   return 0;
 }
 
-static bool label_ok(const char *host)
+bool lxd_host_name_ok(const char *host)
 {
   size_t length = strlen(host);
   if (length == 0 || length > 63 || host[0] == '-' || host[length - 1] == '-')
@@ -217,7 +217,7 @@ static bool label_ok(const char *host)
 static int check_identity(struct checking *c, struct err *err)
 {
   const struct clone_order *o = c->order;
-  if (o->hostname && !label_ok(o->hostname))
+  if (o->hostname && !lxd_host_name_ok(o->hostname))
     return SAY(c, "CloneHostname", NULL, "'%.80s' is no host name", o->hostname);
   if (o->machine_id &&
       (strlen(o->machine_id) != 32 || o->machine_id[strspn(o->machine_id, "0123456789abcdef")]))
