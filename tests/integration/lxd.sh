@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # tests/integration/lxd.sh PART...: the clone verbs of LXD against a real daemon. Needs root. BUILD=build folder.
-# Parts: btrfs dir https template server debian convert kill wrong
+# Parts: btrfs dir https template server debian cloud convert kill wrong
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -138,6 +138,18 @@ part_debian() {
   suite "debian" "$work/d.json"
   at lxc -q delete origin
   half_made
+}
+
+# A system with cloud-init: user data, addresses and keys act by way of that.
+part_cloud() {
+  CLOUD=1 up
+  origin bt cloud
+  describe "$work/cloud.json" '.refuses = [] | .bootMs = 120000 | .address = "10.214.7.50/24" | .gateway = "10.214.7.1"
+    | .linkedBytes = 4194304 | .noShutdown = true | .diskBytes = 3221225472
+    | .guest += {memory: [], addresses: ["ip", "-4", "addr", "show", "eth0"], sshKeys: ["cat", "/home/debian/.ssh/authorized_keys"],
+        userData: ["cat", "/var/lib/cloud/instance/user-data.txt"], hostKeys: ["sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub"]}'
+  suite "cloud-init: templates" "$work/cloud.json" 'test_template'
+  suite "cloud-init: identity" "$work/cloud.json" 'test_identity*'
 }
 
 # The daemon is killed while it copies a whole system into a folder: what it left is made anew.
