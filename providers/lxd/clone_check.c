@@ -58,6 +58,10 @@ static int check_base(struct checking *c, struct err *err)
     return SAY(c, "CloneBase", "register it again", "base '%s' is not what it was", from->id);
   if (c->order->base && from->running)
     return SAY(c, "CloneBase", "stop it", "base '%s' runs", from->id);
+  if (from->running &&
+      findings_add(c->findings, "CloneSource", FINDING_WARNING, "stop it first",
+                   "'%s' runs: its copy will be as after a power failure", from->id) != 0)
+    return lxd_no_memory(err);
   return 0;
 }
 
