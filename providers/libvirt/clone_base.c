@@ -182,8 +182,8 @@ static int may_register(const struct base *b, const char *owner, struct err *err
                  str_eq(b->mark.kind, MARK_BASE) ? "base" : "clone", b->mark.owner);
 }
 
-// QEMU's lock: another process that writes to a disk is noticed. Reading does not clash with it in a
-// raw file, so that is opened for writing, and nothing is written.
+// QEMU's lock: another process that writes to a disk is noticed. Reading does not clash with it in
+// a raw file, so that is opened for writing, and nothing is written.
 static int not_locked(struct host *h, const struct base *b, struct err *err)
 {
   for (size_t i = 0; i < b->vm.disks.count; i++) {

@@ -77,6 +77,7 @@ int clone_see(struct host *h, virDomainPtr domain, struct clone_seen *ret, struc
 // Copies that take their time. 1: copied; 0: under way (begun by the first call); -1: failed, and
 // forgotten.
 int copy_job(struct making *m, struct err *err);
+bool copy_job_runs(const struct host *h, const char *uid);
 void copy_job_end(struct host *h, const char *uid); // cancels it; NULL: all
 
 int host_remove_clone(struct host *h, const struct owned *o, const char *owner, struct err *err);

@@ -125,6 +125,14 @@ static void drop(struct host *h, struct copy_job *j)
   job_free(j);
 }
 
+bool copy_job_runs(const struct host *h, const char *uid)
+{
+  for (const struct copy_job *j = h->copies; j; j = j->next)
+    if (str_eq(j->uid, uid))
+      return !atomic_load(&j->ended);
+  return false;
+}
+
 int copy_job(struct making *m, struct err *err)
 {
   for (struct copy_job *j = m->h->copies; j; j = j->next) {

@@ -14,11 +14,12 @@
 //   clone-get ID | console ID
 //   clones FILE N: so many of them, which differ in name and identity; prints the milliseconds
 //
-// FILE: {"vm": {...}, "disks": [{"storage", "format", "thick"}], "owner", "uid"}; of bases and clones:
-// the order, with the names of its table in providers/clone.c.
+// FILE: {"vm": {...}, "disks": [{"storage", "format", "thick"}], "owner", "uid"}; of bases and
+// clones: the order, with the names of its table in providers/clone.c.
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -329,8 +330,7 @@ static int do_base_make(struct tool *t)
   struct base_order b cleanup_base = {0};
   struct owned o cleanup_owned = {0};
   struct base_seen seen CLEANUP(base_seen_release) = {0};
-  if (read_order(t, &base_order_table, &b) != 0 ||
-      provider_base_plan(t->p, &b, &o, &t->err) != 0 ||
+  if (read_order(t, &base_order_table, &b) != 0 || provider_base_plan(t->p, &b, &o, &t->err) != 0 ||
       provider_base_make(t->p, &b, &o, &seen, &t->err) != 0)
     return -1;
   return print_json(table_encode(&base_seen_table, &seen));
@@ -354,6 +354,9 @@ static int do_clone_make(struct tool *t)
   if (read_order(t, &clone_order_table, &c) != 0 || provider_clone_plan(t->p, &c, &o, &t->err) != 0)
     return -1;
   while (!seen.done) {
+    struct timespec pause = {.tv_nsec = 20000000};
+    if (seen.id)
+      nanosleep(&pause, NULL);
     clone_seen_release(&seen);
     if (provider_clone_make(t->p, &c, &o, &seen, &t->err) != 0)
       return -1;
