@@ -82,6 +82,9 @@ struct field {
   int64_t min, max;
   int64_t item_max; // STRINGS, MAP: bytes of one item; 0 = FIELD_ITEM_BYTES
   int64_t absent;   // INT without a default: what it is when absent
+  // STRING: a JSON number from 0 to this is taken as well, as its text (maxUnavailable: 1); 0:
+  // none.
+  int64_t number_max;
   bool required;
   bool secret;      // STRING: never encoded by table_encode(), wiped when released
   const char *help; // explain text, one sentence, with the unit

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,8 +35,10 @@ static int wrong_type(const struct reading *r, const char *wanted)
       [json_type_object] = "an object", [json_type_array] = "a list",
       [json_type_string] = "a string",
   };
-  return spot_err(r->spot, r->err, "must be %s, not %s", wanted,
-                  names[json_object_get_type(r->json)]);
+  // YAML takes a bare On, Off, Yes or No for a boolean.
+  bool bare = json_object_is_type(r->json, json_type_boolean) && str_eq(wanted, "a string");
+  return spot_err(r->spot, r->err, "must be %s, not %s%s", wanted,
+                  names[json_object_get_type(r->json)], bare ? ": put it in quotes" : "");
 }
 
 // The text of a JSON string, of which C can hold all; NULL: err is set.
@@ -72,14 +75,31 @@ static const char *checked_text(const struct reading *r)
   return field_check_string(r->field, text, text_max(r->field), r->spot, r->err) ? NULL : text;
 }
 
-static int decode_string(const struct reading *r)
+static int keep_text(const struct reading *r, const char *text)
 {
-  const char *text = checked_text(r);
-  if (!text)
-    return -1;
   char *copy = strdup(text);
   *(char **)r->at = copy;
   return copy ? 0 : no_memory(r->err);
+}
+
+// A number where a text is wanted, and either will do.
+static int decode_number_text(const struct reading *r)
+{
+  const struct field bounds = {.type = FIELD_INT, .max = r->field->number_max};
+  int64_t value = json_object_get_int64(r->json);
+  char text[24];
+  if (!r->lenient && field_check_number(&bounds, value, r->spot, r->err))
+    return -1;
+  snprintf(text, sizeof(text), "%lld", (long long)value);
+  return keep_text(r, text);
+}
+
+static int decode_string(const struct reading *r)
+{
+  if (r->field->number_max && json_object_is_type(r->json, json_type_int))
+    return decode_number_text(r);
+  const char *text = checked_text(r);
+  return text ? keep_text(r, text) : -1;
 }
 
 static int decode_bool(const struct reading *r)

@@ -70,9 +70,18 @@ static const char *said(const char *wish, const char *fallback)
   return !str_empty(wish) ? wish : !str_empty(fallback) ? fallback : UNSAID;
 }
 
-static bool is_local(const struct provider_spec *spec)
+// The path of this machine that an endpoint stands for; NULL: it is on another one.
+static const char *local_path_of(const struct provider_spec *spec)
 {
-  return str_starts(spec->endpoint, "unix://") || str_starts(spec->endpoint, "qemu:///");
+  static const struct {
+    const char *prefix, *path; // path NULL: what comes behind the prefix
+  } locals[] = {{"unix://", NULL}, {"local:", NULL}, {"qemu:///", "/run/libvirt/libvirt-sock"}};
+  for (size_t i = 0; i < ARRAY_SIZE(locals); i++) {
+    const char *rest = str_after(spec->endpoint, locals[i].prefix);
+    if (rest)
+      return locals[i].path ? locals[i].path : rest;
+  }
+  return NULL;
 }
 
 int storage_check(struct manager *m, const struct provider_spec *spec, const char *wish,
@@ -82,7 +91,7 @@ int storage_check(struct manager *m, const struct provider_spec *spec, const cha
   if (scope_check(spec, SCOPE_STORAGES, storage, err) != 0)
     return -1;
   // A folder on the host of the provider, and that host is this one.
-  return storage[0] == '/' && is_local(spec) ? local_allowed(m, storage, "storage", err) : 0;
+  return storage[0] == '/' && local_path_of(spec) ? local_allowed(m, storage, "storage", err) : 0;
 }
 
 int network_check(const struct provider_spec *spec, const char *wish, struct err *err)
@@ -292,12 +301,8 @@ static struct provider_entry *enter(struct manager *m, const struct object *o,
 static int local_endpoint_allowed(const struct manager *m, const struct provider_spec *spec,
                                   struct err *err)
 {
-  const char *socket = str_after(spec->endpoint, "unix://");
-  if (socket)
-    return local_allowed(m, socket, "spec.endpoint", err);
-  if (str_starts(spec->endpoint, "qemu:///"))
-    return local_allowed(m, "/run/libvirt/libvirt-sock", "spec.endpoint", err);
-  return 0;
+  const char *path = local_path_of(spec);
+  return path ? local_allowed(m, path, "spec.endpoint", err) : 0;
 }
 
 static int read_ssh(struct manager *m, const struct object *o, struct provider_config *c,
@@ -361,7 +366,7 @@ int provider_access_own(struct manager *m, const struct object *o, struct provid
   return 0;
 }
 
-static const char *const allow_names[] = {"Export", "Import", "DeleteSource"};
+static const char *const allow_names[] = {"Export", "Import", "DeleteSource", "Clone"};
 
 int provider_access(struct manager *m, const char *from_ns, const struct ref *ref, int need,
                     struct provider_access *ret, struct err *err)

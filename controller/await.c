@@ -9,9 +9,6 @@
 #include "controller/drive.h"
 #include "controller/state_command.h"
 #include "controller/text_table.h"
-#include "crds/imagestore.h"
-#include "crds/provider.h"
-#include "crds/vmmigration.h"
 
 #define POLL_MS 200
 
@@ -25,19 +22,10 @@ struct waiting {
   char *told; // the last sentence
 };
 
-static const struct list *conditions_of(const struct object *o)
-{
-  if (o->kind == OBJECT_PROVIDER)
-    return &((const struct provider_status *)o->status)->conditions;
-  if (o->kind == OBJECT_IMAGE_STORE)
-    return &((const struct imagestore_status *)o->status)->conditions;
-  return &((const struct vmmigration_status *)o->status)->conditions;
-}
-
 // What holds it up, if the controller has said so.
 static const char *trouble_of(const struct object *o)
 {
-  const struct list *list = conditions_of(o);
+  const struct list *list = object_conditions(o);
   const struct condition *all = list->items;
   for (size_t i = 0; i < list->count; i++)
     if (str_eq(all[i].reason, "CleanupBlocked") || str_eq(all[i].reason, "InUse") ||

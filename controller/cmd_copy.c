@@ -17,7 +17,7 @@ struct copy_args {
   int format;      // enum disk_format
   int verify;      // enum copy_verify
   int64_t limit_bytes_per_s;
-  bool no_sparse, overwrite, restart;
+  bool no_sparse, compress, overwrite, restart;
   int vmdk_adapter; // enum vmdk_adapter
   int64_t vmdk_hardware;
   const char *spec, *secrets, *expect, *checkpoint;
@@ -34,6 +34,7 @@ static const struct option rows[] = {
      .help = "stored: sums and sizes; readback: read again too"},
     {"limit", 0, OPTION_BYTES, AT(limit_bytes_per_s), .argument = "RATE",
      .help = "bytes per second, as 200M"},
+    {"compress", 0, OPTION_FLAG, AT(compress), .help = "clusters of a new qcow2 with zstd"},
     {"vmdk-adapter", 0, OPTION_CHOICE, AT(vmdk_adapter), .choices = vmdk_adapter_names,
      .help = "adapter that a vmdk names; default lsilogic"},
     {"vmdk-hardware", 0, OPTION_INT, AT(vmdk_hardware), .argument = "N", .min = VMDK_HARDWARE_MIN,
@@ -87,6 +88,7 @@ static int by_hand(struct copy_args *a, const struct option_values *ends, struct
   s->verify = a->verify;
   s->bytes_per_second = a->limit_bytes_per_s;
   s->no_sparse = a->no_sparse;
+  s->compress = a->compress;
   s->vmdk_adapter = a->vmdk_adapter;
   s->vmdk_hardware = a->vmdk_hardware;
   s->expected_digest = str_dup(a->expect);
@@ -101,10 +103,10 @@ static int from_document(const struct copy_args *a, const struct option_values *
   if (ends->count)
     return err_set(err, ERR_INVALID, "--spec names the ends: no SRC and DST beside it");
   if (a->from_format || a->format || a->verify || a->limit_bytes_per_s || a->no_sparse ||
-      a->overwrite || a->vmdk_adapter || a->vmdk_hardware || a->expect || a->checkpoint ||
-      a->restart || a->common.sha256 || a->common.lanes || a->common.ends.credentials_file ||
-      a->common.ends.s3_endpoint || a->common.ends.s3_region || a->common.ends.ca_file ||
-      a->common.ends.backing.count)
+      a->compress || a->overwrite || a->vmdk_adapter || a->vmdk_hardware || a->expect ||
+      a->checkpoint || a->restart || a->common.sha256 || a->common.lanes ||
+      a->common.ends.credentials_file || a->common.ends.s3_endpoint || a->common.ends.s3_region ||
+      a->common.ends.ca_file || a->common.ends.backing.count)
     return err_set(err, ERR_INVALID, "with --spec only --secrets, --progress and --output apply");
   return mover_spec_read(a->spec, a->secrets, s, err);
 }

@@ -96,15 +96,25 @@ static int apply_manifests(struct following *r, const struct manifests *m, const
   return 0;
 }
 
-// Without -f: all migrations that are in the file.
-static int name_all(struct following *r, struct err *err)
+static int name_kind(struct following *r, enum object_kind kind, struct err *err)
 {
   struct object_key *keys CLEANUP(cleanup_free_) = NULL;
   size_t count = 0;
-  if (r->store->ops->list(r->store, OBJECT_VM_MIGRATION, NULL, &keys, &count, err) != 0)
+  if (r->store->ops->list(r->store, kind, NULL, &keys, &count, err) != 0)
     return -1;
   for (size_t i = 0; i < count; i++)
     if (following_add(r, &keys[i], err) != 0)
+      return -1;
+  return 0;
+}
+
+// Without -f: all migrations, bases, clones and sets that are in the file.
+static int name_all(struct following *r, struct err *err)
+{
+  static const enum object_kind all[] = {OBJECT_VM_MIGRATION, OBJECT_CLONE_BASE, OBJECT_CLONE,
+                                         OBJECT_CLONE_SET};
+  for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+    if (name_kind(r, all[i], err) != 0)
       return -1;
   return 0;
 }

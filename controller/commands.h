@@ -27,6 +27,15 @@ int cmd_cancel(int argc, char **argv);
 int cmd_retry(int argc, char **argv);
 int cmd_suspend(int argc, char **argv);
 int cmd_delete(int argc, char **argv);
+int cmd_start(int argc, char **argv);
+int cmd_stop(int argc, char **argv);
+int cmd_scale(int argc, char **argv);
+int cmd_exec(int argc, char **argv);
+int cmd_console(int argc, char **argv);
+int cmd_cp(int argc, char **argv);
+int cmd_snapshot(int argc, char **argv);
+int cmd_rollback(int argc, char **argv);
+int cmd_list(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 
 // "drover NAME: message" on standard error. Returns EXIT_WRONG_USE for ERR_INVALID, else

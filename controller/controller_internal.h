@@ -13,6 +13,7 @@
 
 struct provider_cache; // access.c
 struct probe_note;     // manager.c
+struct making;         // making.c
 
 struct manager {
   struct object_store *store;
@@ -33,6 +34,7 @@ struct manager {
   pthread_mutex_t mutex; // guards what follows
   bool synced;
   struct probe_note *probes;
+  struct making *making; // clones that are being made
 };
 
 // provider_run.c, imagestore_run.c, migration_run.c
@@ -42,8 +44,13 @@ int64_t imagestore_step(struct manager *m, const struct object_key *key);
 // left in one is gone then.
 bool imagestores_probed(struct manager *m);
 int64_t migration_step(struct manager *m, const struct object_key *key);
+// clonebase_run.c, clone_run.c, cloneset_run.c
+int64_t clonebase_step(struct manager *m, const struct object_key *key);
+int64_t clone_step(struct manager *m, const struct object_key *key);
+int64_t cloneset_step(struct manager *m, const struct object_key *key);
 
-// Migrations that name this Provider or ImageStore and are not finished; -1 = the store fails.
+// What needs this Provider or ImageStore: unfinished migrations, bases, clones; -1 = the store
+// fails.
 int64_t dependents_of(struct manager *m, const struct object *o, struct err *err);
 
 // manager.c

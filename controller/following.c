@@ -126,10 +126,15 @@ void following_look(struct following *r, int64_t now_ms, int64_t now_wall_ms)
 
 // ---- the end --------------------------------------------------------------------------------
 
-static bool names_migrations(const struct following *r)
+static bool is_a_platform(const struct followed *item)
+{
+  return item->key.kind == OBJECT_PROVIDER || item->key.kind == OBJECT_IMAGE_STORE;
+}
+
+static bool names_work(const struct following *r)
 {
   for (size_t i = 0; i < r->items.count; i++)
-    if (item_at(r, i)->key.kind == OBJECT_VM_MIGRATION)
+    if (!is_a_platform(item_at(r, i)))
       return true;
   return false;
 }
@@ -137,7 +142,7 @@ static bool names_migrations(const struct following *r)
 // Providers and stores only matter by themselves where there is nothing that uses them.
 static bool counts(const struct following *r, const struct followed *item)
 {
-  return item->key.kind == OBJECT_VM_MIGRATION || !names_migrations(r);
+  return !is_a_platform(item) || !names_work(r);
 }
 
 bool following_is_over(const struct following *r)
@@ -152,17 +157,18 @@ bool following_is_over(const struct following *r)
 
 int following_summary(struct following *r, int64_t now_wall_ms)
 {
-  size_t good = 0, bad = 0;
+  size_t good = 0, bad = 0, migrations = 0;
   for (size_t i = 0; i < r->items.count; i++) {
     const struct followed *item = item_at(r, i);
     if (counts(r, item)) {
       good += item->good;
       bad += !item->good;
+      migrations += !item->good && item->key.kind == OBJECT_VM_MIGRATION;
     }
   }
   if (good + bad > 1)
     progress_view_say(r->view, now_wall_ms, "%zu succeeded, %zu failed", good, bad);
-  if (bad && names_migrations(r))
+  if (migrations)
     progress_view_say(r->view, now_wall_ms,
                       "to try again: the same command with --retry; to give up and clean up: "
                       "drover delete vmmigration NAME");

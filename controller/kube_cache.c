@@ -10,12 +10,20 @@
 
 struct entry {
   struct object *object;
-  char key[]; // "namespace/name"
+  bool announced; // by the watch; else it is here by our own create
+  char key[];     // "namespace/name"
+};
+
+struct kube_birth {
+  struct kube_birth *next;
+  struct object_key key;
+  struct strings gone; // uids of this name that the watch has told to be gone meanwhile
 };
 
 struct kube_cache {
   pthread_mutex_t mutex; // guards what follows
   struct lh_table *tables[OBJECT_KIND_COUNT];
+  struct kube_birth *births;
 };
 
 static void free_entry(struct lh_entry *e)
@@ -80,7 +88,7 @@ static bool is_newer(const struct object *a, const struct object *b)
   return left > right;
 }
 
-static bool insert(struct kube_cache *c, struct object *o)
+static bool insert(struct kube_cache *c, struct object *o, bool announced)
 {
   char text[KEY_TEXT_MAX];
   key_text(o->meta.ns, o->meta.name, text);
@@ -88,6 +96,7 @@ static bool insert(struct kube_cache *c, struct object *o)
   if (!e)
     return false;
   e->object = o;
+  e->announced = announced;
   strcpy(e->key, text);
   if (lh_table_insert(c->tables[o->kind], e->key, e) == 0)
     return true;
@@ -100,14 +109,18 @@ bool kube_cache_put(struct kube_cache *c, struct object *o)
   LOCK_FOR_SCOPE(&c->mutex);
   struct lh_entry *entry = find(c, o->kind, o->meta.ns, o->meta.name);
   struct object *old = object_in(entry);
+  struct entry *at = entry ? lh_entry_v(entry) : NULL;
   if (old && str_eq(old->meta.uid, o->meta.uid) && !is_newer(o, old)) {
+    bool news = !at->announced;
+    at->announced = true;
     object_free(o);
-    return false;
+    return news;
   }
   if (old) {
-    ((struct entry *)lh_entry_v(entry))->object = o;
+    at->object = o;
+    at->announced = true;
     object_free(old);
-  } else if (!insert(c, o)) {
+  } else if (!insert(c, o, true)) {
     object_free(o); // reads then ask the server
   }
   return true;
@@ -132,9 +145,72 @@ void kube_cache_written(struct kube_cache *c, const struct object *o)
   object_free(copy);
 }
 
+struct kube_birth *kube_cache_expect(struct kube_cache *c, const struct object_key *key)
+{
+  struct kube_birth *b = calloc(1, sizeof(*b));
+  if (!b)
+    return NULL;
+  b->key = *key;
+  LOCK_FOR_SCOPE(&c->mutex);
+  b->next = c->births;
+  c->births = b;
+  return b;
+}
+
+static void unlink_birth(struct kube_cache *c, const struct kube_birth *b)
+{
+  struct kube_birth **at = &c->births;
+  while (*at != b)
+    at = &(*at)->next;
+  *at = b->next;
+}
+
+static bool same_key(const struct object_key *a, const struct object_key *b)
+{
+  return a->kind == b->kind && str_eq(a->ns, b->ns) && str_eq(a->name, b->name);
+}
+
+// One of another uid had the name before: the server has let go of it, whatever the watch says yet.
+static void put_born(struct kube_cache *c, struct object *o)
+{
+  struct lh_entry *entry = find(c, o->kind, o->meta.ns, o->meta.name);
+  if (!entry) {
+    if (!insert(c, o, false))
+      object_free(o); // reads then ask the server
+    return;
+  }
+  struct entry *at = lh_entry_v(entry);
+  if (str_eq(at->object->meta.uid, o->meta.uid)) {
+    object_free(o);
+    return;
+  }
+  object_free(at->object);
+  at->object = o;
+  at->announced = false;
+}
+
+void kube_cache_born(struct kube_cache *c, struct kube_birth *b, const struct object *o)
+{
+  struct object *copy = NULL;
+  if (!b)
+    return;
+  if (o && object_copy(o, &copy, NULL) != 0)
+    copy = NULL; // reads then ask the server until the watch has told
+  LOCK_FOR_SCOPE(&c->mutex);
+  unlink_birth(c, b);
+  if (copy && !strings_has(&b->gone, o->meta.uid))
+    put_born(c, TAKE(copy));
+  object_free(copy);
+  strings_release(&b->gone);
+  free(b);
+}
+
 void kube_cache_remove(struct kube_cache *c, const struct object_key *key, const char *uid)
 {
   LOCK_FOR_SCOPE(&c->mutex);
+  for (struct kube_birth *b = c->births; b; b = b->next)
+    if (same_key(&b->key, key))
+      strings_add(&b->gone, uid);
   struct lh_entry *entry = find(c, key->kind, key->ns, key->name);
   if (entry && str_eq(object_in(entry)->meta.uid, uid))
     lh_table_delete_entry(c->tables[key->kind], entry);

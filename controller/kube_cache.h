@@ -18,6 +18,14 @@ bool kube_cache_put(struct kube_cache *c, struct object *o);
 // An own write has given this object a new version. Copied, and only if the object is still here
 // with the same uid: it may have been deleted meanwhile.
 void kube_cache_written(struct kube_cache *c, const struct object *o);
+
+// A create that is under way. The watch may tell of the new object, and even that it is gone,
+// before the answer of the create has been read here.
+struct kube_birth;
+struct kube_birth *kube_cache_expect(struct kube_cache *c, const struct object_key *key);
+// The create is over, b is freed (NULL allowed). o, copied, is here from now on unless it is gone
+// already; the watch's first word about it counts as a change all the same. o NULL: it failed.
+void kube_cache_born(struct kube_cache *c, struct kube_birth *b, const struct object *o);
 // From the watch: gone, unless another with this name has taken its place.
 void kube_cache_remove(struct kube_cache *c, const struct object_key *key, const char *uid);
 // A copy, yours; NULL when it is not here (*ret_no_memory false) or could not be copied.

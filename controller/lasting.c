@@ -7,6 +7,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "crds/clone.h"
+#include "crds/clonebase.h"
 #include "crds/common.h"
 #include "crds/vmmigration.h"
 #include "reconcile/migration.h"
@@ -53,20 +55,53 @@ static bool still_needs(const struct object *migration)
   return !ended || (!succeeded && st->owned.count > 0);
 }
 
-int64_t dependents_of(struct manager *m, const struct object *o, struct err *err)
+static bool migration_needs(const struct object *migration, const struct object *o)
+{
+  return depends_on(migration, o) && still_needs(migration);
+}
+
+// A base is needed for as long as it is there: its Provider for what lies on it, its store until
+// the disks have come.
+static bool base_needs(const struct object *base, const struct object *o)
+{
+  const struct clonebase_spec *s = base->spec;
+  const struct clonebase_status *st = base->status;
+  if (o->kind == OBJECT_PROVIDER)
+    return names(&s->provider, base->meta.ns, o);
+  return s->image && !st->memory.made && names(&s->image->store, base->meta.ns, o);
+}
+
+// Those of a base are held by it.
+static bool clone_needs(const struct object *clone, const struct object *o)
+{
+  const struct clone_spec *s = clone->spec;
+  return o->kind == OBJECT_PROVIDER && s->vm && names(&s->vm->provider, clone->meta.ns, o);
+}
+
+static int64_t count_needing(struct manager *m, enum object_kind kind, const struct object *o,
+                             bool (*needs)(const struct object *who, const struct object *o),
+                             struct err *err)
 {
   struct object_key *keys CLEANUP(cleanup_free_) = NULL;
   size_t count = 0;
-  int64_t dependents = 0;
-  if (m->store->ops->list(m->store, OBJECT_VM_MIGRATION, NULL, &keys, &count, err) != 0)
+  int64_t needing = 0;
+  if (m->store->ops->list(m->store, kind, NULL, &keys, &count, err) != 0)
     return -1;
   for (size_t i = 0; i < count; i++) {
-    struct object *migration CLEANUP(object_free_p) = NULL;
+    struct object *who CLEANUP(object_free_p) = NULL;
     struct err gone = ERR_INIT;
-    if (m->store->ops->get(m->store, &keys[i], &migration, &gone) == 0 && !migration->invalid)
-      dependents += depends_on(migration, o) && still_needs(migration);
+    if (m->store->ops->get(m->store, &keys[i], &who, &gone) == 0 && !who->invalid)
+      needing += needs(who, o);
   }
-  return dependents;
+  return needing;
+}
+
+int64_t dependents_of(struct manager *m, const struct object *o, struct err *err)
+{
+  int64_t migrations = count_needing(m, OBJECT_VM_MIGRATION, o, migration_needs, err);
+  int64_t bases = count_needing(m, OBJECT_CLONE_BASE, o, base_needs, err);
+  int64_t clones = count_needing(m, OBJECT_CLONE, o, clone_needs, err);
+  return migrations < 0 || bases < 0 || clones < 0 ? -1 : migrations + bases + clones;
 }
 
 // ---- the step -------------------------------------------------------------------------------
@@ -109,8 +144,7 @@ static int64_t step_deleting(struct lasting *l)
   if (left == 0)
     return set_cleanup_finalizer(l->m, l->o, false, &err) == 0 ? -1 : 1000;
   char text[128];
-  snprintf(text, sizeof(text), "deletion waits for %lld migration(s) that name it",
-           (long long)left);
+  snprintf(text, sizeof(text), "deletion waits for %lld object(s) that need it", (long long)left);
   *l->dependents = left;
   say(l, false, "InUse", left < 0 ? err.message : text);
   return WAITING_INTERVAL_MS;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What Provider and ImageStore have in common: they last. A step probes them when it is due, says
-// Ready or why not, and holds their deletion back while unfinished migrations name them.
+// Ready or why not, and holds their deletion back while unfinished migrations, bases and clones
+// need them.
 #pragma once
 
 #include "controller/controller_internal.h"

@@ -27,6 +27,15 @@ static const struct {
     {"retry", "asks a failed migration for another try", cmd_retry},
     {"suspend", "pauses an object, or lets it go on", cmd_suspend},
     {"delete", "deletes objects and what they left half-made", cmd_delete},
+    {"list", "lists the machines that a provider has", cmd_list},
+    {"start", "starts clones", cmd_start},
+    {"stop", "stops clones", cmd_stop},
+    {"scale", "says how many clones a set shall have", cmd_scale},
+    {"exec", "runs a command inside a clone", cmd_exec},
+    {"console", "attaches the terminal to a clone", cmd_console},
+    {"cp", "copies a file into a clone or out of it", cmd_cp},
+    {"snapshot", "takes, lists and removes snapshots of a clone", cmd_snapshot},
+    {"rollback", "gives a clone back what a snapshot held", cmd_rollback},
     {"version", "prints the version", cmd_version},
 };
 

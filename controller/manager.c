@@ -11,6 +11,7 @@
 #include "controller/access.h"
 #include "controller/checkpoints.h"
 #include "controller/controller_internal.h"
+#include "controller/making.h"
 #include "controller/migration_internal.h"
 
 #define DEFAULT_WORKERS 8
@@ -22,6 +23,9 @@ static int64_t (*const runners[OBJECT_KIND_COUNT])(struct manager *m,
     [OBJECT_PROVIDER] = provider_step,
     [OBJECT_IMAGE_STORE] = imagestore_step,
     [OBJECT_VM_MIGRATION] = migration_step,
+    [OBJECT_CLONE_BASE] = clonebase_step,
+    [OBJECT_CLONE] = clone_step,
+    [OBJECT_CLONE_SET] = cloneset_step,
 };
 
 // ---- when what was probed -------------------------------------------------------------------
@@ -240,6 +244,7 @@ void manager_free(struct manager *m)
   provider_cache_free(m->providers);
   address_filter_free(m->allowed);
   free_notes(m);
+  making_free(m);
   strings_release(&m->allow_local);
   strings_release(&m->allowed_cidrs);
   checkpoints_end(m);

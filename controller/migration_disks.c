@@ -307,6 +307,14 @@ static int digest_of_layout(struct run *r, const char *disk, char **ret, struct 
   return 0;
 }
 
+// Not so the NVRAM, which is raw.
+static bool compress_wanted(const struct run *r, enum leg leg, const struct mover_end *target)
+{
+  const struct migration_target_image *image = r->spec->target.image;
+  return leg != LEG_STAGE && image && image->compress && target->object &&
+         target->object->format == DISK_FORMAT_QCOW2;
+}
+
 static int fill_spec(struct run *r, const struct migration_disk_status *d, enum leg leg,
                      struct mover_spec *s, struct err *err)
 {
@@ -329,6 +337,7 @@ static int fill_spec(struct run *r, const struct migration_disk_status *d, enum 
   if (leg_source(r, d->name, leg, &s->source, err) != 0 ||
       leg_target(r, d->name, leg, &s->target, err) != 0)
     return -1;
+  s->compress = compress_wanted(r, leg, &s->target);
   s->checkpoint = checkpoints_path(r->m, r->o->meta.uid, d->name, leg);
   s->bytes_per_second = limit_for_each(r, movers_running(r->m->movers, r->movers) + 1);
   return 0;

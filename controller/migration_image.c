@@ -245,12 +245,17 @@ static int check_place(struct run *r, struct storage_lane *lane, struct findings
 // Compressed ones are as long as they come out.
 static void check_format(const struct run *r, const struct storage *store, struct findings *f)
 {
-  int format = r->spec->target.image->format;
-  bool packed = format == MIGRATE_FORMAT_RAW_ZST || format == MIGRATE_FORMAT_VMDK;
+  const struct migration_target_image *t = r->spec->target.image;
+  const char *packed = t->format == MIGRATE_FORMAT_RAW_ZST ? "raw.zst"
+                       : t->format == MIGRATE_FORMAT_VMDK  ? "vmdk"
+                       : t->compress                       ? "a compressed qcow2"
+                                                           : NULL;
   if (packed && !storage_takes_any_length(store))
-    findings_add(f, "TargetFormat", FINDING_ERROR, "set spec.target.image.format: qcow2",
+    findings_add(f, "TargetFormat", FINDING_ERROR,
+                 t->compress ? "leave spec.target.image.compress out"
+                             : "set spec.target.image.format: qcow2",
                  "%s cannot be written to an HTTP store, which wants to know the length first",
-                 format == MIGRATE_FORMAT_VMDK ? "vmdk" : "raw.zst");
+                 packed);
 }
 
 int check_target_image(struct run *r, const struct vm *vm, struct findings *f,

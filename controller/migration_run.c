@@ -128,6 +128,10 @@ static void tell_dependencies(struct run *r)
     nudge(r, OBJECT_IMAGE_STORE, &s->target.image->store);
   if (s->via)
     nudge(r, OBJECT_IMAGE_STORE, &s->via->store);
+  const struct object_owner *owners = r->o->meta.owners.items;
+  for (size_t i = 0; i < r->o->meta.owners.count; i++)
+    if (str_eq(owners[i].kind, "CloneBase"))
+      nudge(r, OBJECT_CLONE_BASE, &(struct ref){.name = owners[i].name});
 }
 
 static int act_begin(struct run *r, struct err *err)

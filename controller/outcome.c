@@ -6,17 +6,21 @@
 #include "base/clock.h"
 #include "base/str.h"
 #include "controller/progress_view.h"
-#include "crds/imagestore.h"
-#include "crds/provider.h"
 #include "crds/vmmigration.h"
 #include "reconcile/migration.h"
 
-static const struct condition *ready_of(const struct object *o)
+// Clones and what belongs to them have ended when they are as wished, or cannot become so by
+// themselves; until then Ready is False, too. Providers and stores have been looked at or not.
+static bool settles(const struct object *o)
 {
-  const struct list *conditions = o->kind == OBJECT_PROVIDER
-                                      ? &((const struct provider_status *)o->status)->conditions
-                                      : &((const struct imagestore_status *)o->status)->conditions;
-  return condition_find(conditions, "Ready");
+  return o->kind == OBJECT_CLONE_BASE || o->kind == OBJECT_CLONE || o->kind == OBJECT_CLONE_SET;
+}
+
+static bool is_stalled(const struct object *o)
+{
+  const struct condition *stalled = object_condition(o, "Stalled");
+  return stalled && stalled->status == CONDITION_TRUE &&
+         stalled->observed_generation == o->meta.generation;
 }
 
 static bool is_final(const char *phase)
@@ -44,9 +48,11 @@ bool object_has_ended(const struct object *o)
     const struct vmmigration_status *st = o->status;
     return is_final(st->phase) && !will_retry(o);
   }
-  const struct condition *ready = ready_of(o);
-  return ready && ready->status != CONDITION_UNKNOWN &&
-         ready->observed_generation == o->meta.generation;
+  const struct condition *ready = object_condition(o, "Ready");
+  if (!ready || ready->observed_generation != o->meta.generation)
+    return false;
+  return settles(o) ? ready->status == CONDITION_TRUE || is_stalled(o)
+                    : ready->status != CONDITION_UNKNOWN;
 }
 
 bool object_has_succeeded(const struct object *o)
@@ -54,7 +60,7 @@ bool object_has_succeeded(const struct object *o)
   if (!object_has_ended(o))
     return false;
   if (o->kind != OBJECT_VM_MIGRATION)
-    return ready_of(o)->status == CONDITION_TRUE;
+    return object_condition(o, "Ready")->status == CONDITION_TRUE;
   const struct vmmigration_status *st = o->status;
   return str_eq(st->phase, migration_phase_names[PHASE_SUCCEEDED]);
 }
@@ -113,7 +119,7 @@ void object_outcome(const struct object *o, struct buf *to)
     migration_outcome(o, to);
     return;
   }
-  const struct condition *ready = ready_of(o);
+  const struct condition *ready = object_condition(o, "Ready");
   if (ready)
     buf_printf(to, "%s: %s", ready->reason ? ready->reason : "",
                ready->message ? ready->message : "");

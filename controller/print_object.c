@@ -52,6 +52,39 @@ static const struct print_column vmmigration_columns[] = {
     AGE_COLUMN,
 };
 
+static const struct print_column clonebase_columns[] = {
+    {"Provider", ".status.summary.provider"},
+    {"Source", ".status.summary.source"},
+    {"Phase", ".status.phase"},
+    {"Progress", ".status.summary.progress"},
+    {"Clones", ".status.dependents"},
+    {"Revision", ".status.revision", .wide = true},
+    {"Message", READY("message"), .wide = true},
+    AGE_COLUMN,
+};
+
+static const struct print_column clone_columns[] = {
+    {"Set", ".status.summary.set"},
+    {"Base", ".status.summary.base"},
+    {"State", ".status.phase"},
+    {"Address", ".status.summary.address"},
+    {"Mode", ".status.mode"},
+    {"Bytes", ".status.summary.bytes"},
+    {"Node", ".status.node", .wide = true},
+    {"Message", READY("message"), .wide = true},
+    AGE_COLUMN,
+};
+
+static const struct print_column cloneset_columns[] = {
+    {"Desired", ".spec.replicas"},
+    {"Ready", ".status.readyReplicas"},
+    {"Updated", ".status.updatedReplicas"},
+    {"Base", ".spec.baseRef.name"},
+    {"Current", ".status.currentBase", .wide = true},
+    {"Message", READY("message"), .wide = true},
+    AGE_COLUMN,
+};
+
 static const struct {
   const struct print_column *columns;
   size_t count;
@@ -59,6 +92,9 @@ static const struct {
     [OBJECT_PROVIDER] = {provider_columns, ARRAY_SIZE(provider_columns)},
     [OBJECT_IMAGE_STORE] = {imagestore_columns, ARRAY_SIZE(imagestore_columns)},
     [OBJECT_VM_MIGRATION] = {vmmigration_columns, ARRAY_SIZE(vmmigration_columns)},
+    [OBJECT_CLONE_BASE] = {clonebase_columns, ARRAY_SIZE(clonebase_columns)},
+    [OBJECT_CLONE] = {clone_columns, ARRAY_SIZE(clone_columns)},
+    [OBJECT_CLONE_SET] = {cloneset_columns, ARRAY_SIZE(cloneset_columns)},
 };
 
 const struct print_column *print_columns(enum object_kind kind, size_t *ret_count)

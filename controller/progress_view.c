@@ -12,8 +12,6 @@
 #include "controller/print_object.h"
 #include "controller/progress_internal.h"
 #include "controller/text_table.h"
-#include "crds/imagestore.h"
-#include "crds/provider.h"
 #include "crds/vmmigration.h"
 #include "kube/object.h"
 
@@ -248,10 +246,7 @@ static void look_at_ready(struct item *item, const struct object *o)
 {
   static const char *const words[] = {
       [CONDITION_UNKNOWN] = "Unknown", [CONDITION_TRUE] = "Ready", [CONDITION_FALSE] = "NotReady"};
-  const struct list *conditions = o->kind == OBJECT_PROVIDER
-                                      ? &((const struct provider_status *)o->status)->conditions
-                                      : &((const struct imagestore_status *)o->status)->conditions;
-  const struct condition *ready = condition_find(conditions, "Ready");
+  const struct condition *ready = object_condition(o, "Ready");
   set(&item->phase, ready ? words[ready->status] : "");
   set(&item->reason, ready ? ready->reason : "");
   set(&item->message, ready ? ready->message : "");

@@ -327,6 +327,82 @@ int store_sqlite_apply(struct object_store *store, struct json_object *json, con
   return apply_object(s, json, ret, err);
 }
 
+// ---- create ---------------------------------------------------------------------------------
+
+static void take_member(struct json_object **to, struct json_object *from, const char *name)
+{
+  struct json_object *value = member(from, name);
+  if (!value)
+    return;
+  json_object_put(*to);
+  *to = json_object_get(value);
+}
+
+static void fill_row(struct sqlite_row *row, struct json_object *json)
+{
+  struct json_object *meta = member(json, "metadata");
+  take_member(&row->labels, meta, "labels");
+  take_member(&row->annotations, meta, "annotations");
+  take_member(&row->finalizers, meta, "finalizers");
+  take_member(&row->owners, meta, "ownerReferences");
+  take_member(&row->spec, json, "spec");
+}
+
+static int check_new(struct json_object *json, const struct object_key *key, struct err *err)
+{
+  const char *kind = object_kind_info(key->kind)->kind;
+  if (check_names(kind, key->ns, key->name, err) != 0)
+    return -1;
+  return check_change(member(json, "spec"), member(json, "metadata"), err);
+}
+
+static int check_free(struct store_sqlite *s, const struct object_key *key, struct err *err)
+{
+  struct sqlite_row there CLEANUP(sqlite_row_release) = {0};
+  int found = sqlite_row_find(&s->db, key, &there, err);
+  if (found == 1)
+    return err_set(err, ERR_EXISTS, "there is a %s '%s' in namespace '%s' already%s",
+                   object_kind_info(key->kind)->kind, key->name, key->ns,
+                   there.deleted[0] ? ", being deleted" : "");
+  return found;
+}
+
+// What the caller learns of the new object.
+static int take_identity(struct object *o, const struct sqlite_row *row, struct err *err)
+{
+  char version[24];
+  snprintf(version, sizeof(version), "%lld", (long long)row->version);
+  char **const fields[] = {&o->meta.uid, &o->meta.resource_version, &o->meta.creation_timestamp};
+  const char *const texts[] = {row->uid, version, row->created};
+  for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+    free(*fields[i]);
+    if (!(*fields[i] = str_dup(texts[i])))
+      return err_set(err, ERR_NO_MEMORY, "no memory for an object");
+  }
+  o->meta.generation = row->generation;
+  return 0;
+}
+
+int sqlite_create(struct object_store *store, struct object *o, struct err *err)
+{
+  struct store_sqlite *s = (struct store_sqlite *)store;
+  struct object_key key = object_key_of(o);
+  struct json_object *json cleanup_object = object_encode(o);
+  struct sqlite_row row CLEANUP(sqlite_row_release) = {0};
+  struct sqlite_write w CLEANUP(sqlite_write_end) = {0};
+  if (!json)
+    return err_set(err, ERR_NO_MEMORY, "no memory for an object");
+  if (check_new(json, &key, err) != 0 || sqlite_row_init(&row, &key, err) != 0)
+    return -1;
+  fill_row(&row, json);
+  if (check_row(&row, NULL, err) != 0 || sqlite_write_begin(&w, &s->db, err) != 0 ||
+      check_free(s, &key, err) != 0 || sqlite_row_write(&s->db, &row, err) != 0 ||
+      take_identity(o, &row, err) != 0 || sqlite_write_commit(&w, err) != 0)
+    return -1;
+  sqlite_watch_poke(s);
+  return 0;
+}
+
 // ---- patch ----------------------------------------------------------------------------------
 
 // Every member of the map is one of two names.

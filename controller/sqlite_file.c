@@ -12,7 +12,8 @@
 #include "controller/store_sqlite_internal.h"
 
 #define APPLICATION_ID 0x64727672 // "drvr", in the file's header: see sqlite.org/fileformat
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
+#define SET_VERSION    "PRAGMA user_version = 2"
 
 // ---- the file -------------------------------------------------------------------------------
 
@@ -126,7 +127,7 @@ static const char *const schema[] = {
     " uid TEXT NOT NULL, version INTEGER NOT NULL UNIQUE, generation INTEGER NOT NULL,"
     " created TEXT NOT NULL, deleted TEXT NOT NULL, labels TEXT NOT NULL,"
     " annotations TEXT NOT NULL, finalizers TEXT NOT NULL, spec TEXT NOT NULL,"
-    " status TEXT NOT NULL, applied TEXT NOT NULL,"
+    " status TEXT NOT NULL, applied TEXT NOT NULL, owners TEXT NOT NULL DEFAULT '[]',"
     " PRIMARY KEY (kind, ns, name)) STRICT, WITHOUT ROWID",
     "CREATE TABLE tombstones (version INTEGER PRIMARY KEY, kind TEXT NOT NULL, ns TEXT NOT NULL,"
     " name TEXT NOT NULL) STRICT",
@@ -141,10 +142,16 @@ static const char *const schema[] = {
     " first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL) STRICT",
     "CREATE INDEX events_of ON events (kind, ns, name)",
     "INSERT INTO meta VALUES ('version', 0)",
-    "PRAGMA user_version = 1",
+    SET_VERSION,
     "PRAGMA application_id = 1685223026",
 };
-_Static_assert(APPLICATION_ID == 1685223026 && SCHEMA_VERSION == 1, "as in the schema's pragmas");
+_Static_assert(APPLICATION_ID == 1685223026 && SCHEMA_VERSION == 2, "as in the schema's pragmas");
+
+// From each version to the next, the first from version 1.
+static const char *const upgrades[] = {
+    "ALTER TABLE objects ADD COLUMN owners TEXT NOT NULL DEFAULT '[]'",
+};
+_Static_assert(ARRAY_SIZE(upgrades) == SCHEMA_VERSION - 1, "a step to each version");
 
 void sqlite_new_uid(char ret[40])
 {
@@ -169,6 +176,14 @@ static int create_schema(struct sqlite_db *db, struct err *err)
                      ARGS(ARG_TEXT(installation)), err);
 }
 
+static int upgrade_schema(struct sqlite_db *db, int64_t version, struct err *err)
+{
+  for (; version < SCHEMA_VERSION; version++)
+    if (sqlite_exec(db, upgrades[version - 1], NO_ARGS, err) != 0)
+      return -1;
+  return sqlite_exec(db, SET_VERSION, NO_ARGS, err);
+}
+
 static int check_schema(struct sqlite_db *db, int64_t *ret_version, struct err *err)
 {
   int64_t application = 0;
@@ -187,18 +202,32 @@ static int check_schema(struct sqlite_db *db, int64_t *ret_version, struct err *
   return 0;
 }
 
+// Those who do not run the file leave its schema alone.
+static int check_readable(struct sqlite_db *db, int64_t version, struct err *err)
+{
+  if (version == 0)
+    return err_set(err, ERR_NOT_FOUND, "state file %s is empty", db->path);
+  if (version < SCHEMA_VERSION)
+    return err_set(
+        err, ERR_UNSUPPORTED,
+        "state file %s was written by an older drover; 'drover run' with it brings it up "
+        "to date",
+        db->path);
+  return 0;
+}
+
 int sqlite_schema(struct sqlite_db *db, bool write, struct err *err)
 {
   int64_t version = 0;
   if (!write) {
     if (check_schema(db, &version, err) != 0)
       return -1;
-    return version ? 0 : err_set(err, ERR_NOT_FOUND, "state file %s is empty", db->path);
+    return check_readable(db, version, err);
   }
   struct sqlite_write w CLEANUP(sqlite_write_end) = {0};
   if (sqlite_write_begin(&w, db, err) != 0 || check_schema(db, &version, err) != 0)
     return -1;
-  if (version == 0 && create_schema(db, err) != 0)
+  if (version == 0 ? create_schema(db, err) : upgrade_schema(db, version, err))
     return -1;
   return sqlite_write_commit(&w, err);
 }

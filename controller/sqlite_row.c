@@ -9,7 +9,7 @@
 
 #define COLUMNS                                                                                    \
   "uid, version, generation, created, deleted, labels, annotations, finalizers, spec, status, "    \
-  "applied"
+  "applied, owners"
 enum { UID, VERSION, GENERATION, CREATED, DELETED, JSON };
 
 // The JSON columns of a row, in the order of COLUMNS.
@@ -23,6 +23,7 @@ static const struct {
     {offsetof(struct sqlite_row, spec), false},
     {offsetof(struct sqlite_row, status), false},
     {offsetof(struct sqlite_row, applied), false},
+    {offsetof(struct sqlite_row, owners), true},
 };
 
 static struct json_object **json_column(struct sqlite_row *row, size_t i)
@@ -137,11 +138,11 @@ int sqlite_row_write(struct sqlite_db *db, struct sqlite_row *row, struct err *e
       return err_set(err, ERR_NO_MEMORY, "no memory for an object");
   return sqlite_exec(db,
                      "INSERT OR REPLACE INTO objects (" COLUMNS ", kind, ns, name)"
-                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                      ARGS(ARG_TEXT(row->uid), ARG_INT(row->version), ARG_INT(row->generation),
                           ARG_TEXT(row->created), ARG_TEXT(row->deleted), ARG_TEXT(columns[0]),
                           ARG_TEXT(columns[1]), ARG_TEXT(columns[2]), ARG_TEXT(columns[3]),
-                          ARG_TEXT(columns[4]), ARG_TEXT(columns[5]),
+                          ARG_TEXT(columns[4]), ARG_TEXT(columns[5]), ARG_TEXT(columns[6]),
                           ARG_TEXT(object_kind_info(row->key.kind)->kind), ARG_TEXT(row->key.ns),
                           ARG_TEXT(row->key.name)),
                      err);
@@ -172,6 +173,8 @@ static struct json_object *meta_json(const struct sqlite_row *row)
   json_object_object_add(meta, "labels", json_object_get(row->labels));
   json_object_object_add(meta, "annotations", json_object_get(row->annotations));
   json_object_object_add(meta, "finalizers", json_object_get(row->finalizers));
+  if (json_object_array_length(row->owners))
+    json_object_object_add(meta, "ownerReferences", json_object_get(row->owners));
   return meta;
 }
 

@@ -59,9 +59,11 @@ int kind_of_word(const char *word, enum object_kind *ret, struct err *err)
     names[count++] = object_kind_info((enum object_kind)i)->short_name;
   }
   const char *nearest = options_nearest(word, names, count);
-  return err_set(err, ERR_INVALID, "there is no kind '%s'%s%s%s", word,
-                 nearest ? "; did you mean " : " (there are providers, imagestores, vmmigrations)",
-                 nearest ? nearest : "", nearest ? "?" : "");
+  return err_set(
+      err, ERR_INVALID, "there is no kind '%s'%s%s%s", word,
+      nearest ? "; did you mean "
+              : " (there are providers, imagestores, vmmigrations, clonebases, clones, clonesets)",
+      nearest ? nearest : "", nearest ? "?" : "");
 }
 
 static int set_kind(const char *word, struct named *n, struct err *err)
@@ -90,6 +92,26 @@ static int take_operand(const char *operand, const char *ns, struct named *n, st
   return set_kind(kind, n, err) == 0 ? set_name(ns, slash + 1, n, err) : -1;
 }
 
+static int take_operands(const struct named *first, const struct option_values *operands,
+                         size_t skip, const char *ns, struct named **ret, size_t *ret_count,
+                         struct err *err)
+{
+  size_t count = operands->count - skip;
+  if (count == 0)
+    return err_set(err, ERR_INVALID, "a name is missing");
+  struct named *all cleanup_free = calloc(count, sizeof(*all));
+  if (!all)
+    return err_set(err, ERR_NO_MEMORY, "no memory");
+  for (size_t i = 0; i < count; i++) {
+    all[i] = *first;
+    if (take_operand(operands->items[skip + i], ns, &all[i], err) != 0)
+      return -1;
+  }
+  *ret_count = count;
+  *ret = TAKE(all);
+  return 0;
+}
+
 int named_objects(const struct option_values *operands, bool kind_first, const char *ns,
                   struct named **ret, size_t *ret_count, struct err *err)
 {
@@ -100,18 +122,20 @@ int named_objects(const struct option_values *operands, bool kind_first, const c
       return -1;
     skip = 1;
   }
-  size_t count = operands->count - skip;
-  if (count == 0)
-    return err_set(err, ERR_INVALID, "a name is missing");
-  struct named *all cleanup_free = calloc(count, sizeof(*all));
-  if (!all)
-    return err_set(err, ERR_NO_MEMORY, "no memory");
-  for (size_t i = 0; i < count; i++) {
-    all[i] = first;
-    if (take_operand(operands->items[skip + i], ns, &all[i], err) != 0)
-      return -1;
-  }
-  *ret_count = count;
+  return take_operands(&first, operands, skip, ns, ret, ret_count, err);
+}
+
+int named_of_kind(const struct option_values *operands, enum object_kind kind, const char *ns,
+                  struct named **ret, size_t *ret_count, struct err *err)
+{
+  struct named first = {.key.kind = kind};
+  struct named *all CLEANUP(cleanup_free_) = NULL;
+  if (take_operands(&first, operands, 0, ns, &all, ret_count, err) != 0)
+    return -1;
+  for (size_t i = 0; i < *ret_count; i++)
+    if (all[i].map_kind || all[i].key.kind != kind)
+      return err_set(err, ERR_INVALID, "'%s' is no %s", operands->items[i],
+                     object_kind_info(kind)->kind);
   *ret = TAKE(all);
   return 0;
 }

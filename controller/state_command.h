@@ -36,6 +36,9 @@ struct named {
 // ERR_INVALID. *ret is the caller's to free.
 int named_objects(const struct option_values *operands, bool kind_first, const char *ns,
                   struct named **ret, size_t *ret_count, struct err *err);
+// Names of one kind, bare or as "KIND/NAME".
+int named_of_kind(const struct option_values *operands, enum object_kind kind, const char *ns,
+                  struct named **ret, size_t *ret_count, struct err *err);
 int kind_of_word(const char *word, enum object_kind *ret, struct err *err);
 // "vmmigration/web"
 char *named_text(const struct object_key *key, char b[400]);

@@ -264,6 +264,50 @@ static int kube_store_put_status(struct object_store *store, struct object *o, s
   return take_version(s, o, answer, err);
 }
 
+// What of an object goes to the server when it is made: the rest is the server's to say.
+static struct json_object *new_object_of(const struct object *o)
+{
+  static const char *const servers[] = {"uid", "resourceVersion", "generation", "creationTimestamp",
+                                        "deletionTimestamp"};
+  struct json_object *body = object_encode(o);
+  if (!body)
+    return NULL;
+  json_object_object_del(body, "status");
+  struct json_object *metadata = json_object_object_get(body, "metadata");
+  for (size_t i = 0; i < ARRAY_SIZE(servers); i++)
+    json_object_object_del(metadata, servers[i]);
+  return body;
+}
+
+static int take_identity(struct object *o, struct json_object *answer, struct err *err)
+{
+  static const char *const names[] = {"uid", "resourceVersion", "creationTimestamp"};
+  char **const fields[] = {&o->meta.uid, &o->meta.resource_version, &o->meta.creation_timestamp};
+  for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+    free(*fields[i]);
+    *fields[i] = str_dup(object_string(answer, "metadata", names[i], NULL));
+    if (!*fields[i])
+      return err_set(err, ERR_PROTOCOL, "the answer to a create has no metadata.%s", names[i]);
+  }
+  o->meta.generation = object_int(answer, "metadata", "generation", NULL);
+  return 0;
+}
+
+static int kube_store_create(struct object_store *store, struct object *o, struct err *err)
+{
+  struct store_kube *s = (struct store_kube *)store;
+  struct object_key key = object_key_of(o);
+  struct json_object *body cleanup_object = new_object_of(o);
+  struct json_object *answer cleanup_object = NULL;
+  struct kube_birth *birth = body ? kube_cache_expect(s->cache, &key) : NULL;
+  if (!birth)
+    return err_set(err, ERR_NO_MEMORY, "no memory for an object");
+  bool made = kube_create(s->kube, &s->resources[o->kind], key.ns, body, &answer, err) == 0 &&
+              take_identity(o, answer, err) == 0;
+  kube_cache_born(s->cache, birth, made ? o : NULL);
+  return made ? 0 : -1;
+}
+
 static struct json_object *finalizers_with(const struct object *o, const char *finalizer,
                                            bool present)
 {
@@ -345,6 +389,7 @@ static const struct object_store_ops kube_ops = {
     .get = kube_store_get,
     .list = kube_store_list,
     .put_status = kube_store_put_status,
+    .create = kube_store_create,
     .set_finalizer = kube_store_set_finalizer,
     .remove = kube_store_remove,
     .event = kube_store_event,

@@ -218,6 +218,7 @@ static const struct object_store_ops sqlite_ops = {
     .get = sqlite_get,
     .list = sqlite_list,
     .put_status = sqlite_put_status,
+    .create = sqlite_create,
     .set_finalizer = sqlite_set_finalizer,
     .remove = sqlite_remove,
     .event = sqlite_event,

@@ -37,6 +37,7 @@ struct sqlite_row {
   int64_t version, generation;
   char created[32], deleted[32];                         // deleted "" = not being deleted
   struct json_object *labels, *annotations, *finalizers; // never NULL
+  struct json_object *owners;                            // never NULL
   struct json_object *spec, *status;                     // never NULL
   struct json_object *applied; // {spec, labels, annotations} of the last manifest
 };
@@ -55,6 +56,9 @@ int sqlite_row_write(struct sqlite_db *db, struct sqlite_row *row, struct err *e
 struct json_object *
 sqlite_row_json(const struct sqlite_row *row); // a whole object; NULL: no memory
 int sqlite_next_version(struct sqlite_db *db, int64_t *ret, struct err *err);
+
+// ---- sqlite_apply.c
+int sqlite_create(struct object_store *s, struct object *o, struct err *err);
 
 // ---- sqlite_watch.c
 int sqlite_watch_start(struct object_store *s, struct loop *loop,

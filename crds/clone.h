@@ -38,7 +38,7 @@ struct clone_template {
   int64_t cpus, memory_bytes; // 0 = as the base
   struct list disks;          // of struct clone_disk_spec
   struct list networks;       // of struct clone_network_spec
-  char *hostname;             // default: the Clone's name
+  char *hostname; // default: the Clone's name; of a set: with {ordinal}, perhaps {set}, to fill in
   struct clone_addresses {
     struct strings addresses; // "10.0.0.10/24"; of a set: one for each ordinal, in order
     char *gateway;
@@ -66,7 +66,6 @@ struct clone_spec {
     char *name;
   } * vm;
   char *id;                // fixed name on the platform, for those who need one; default made
-  char *adopt;             // machine there that becomes this clone, as it is
   struct clone_template t; // its fields stand in spec itself
   int deletion_policy;
   bool suspend;
@@ -92,6 +91,7 @@ struct clone_status {
   struct list conditions;     // Ready, Reconciling, Stalled
   struct clone_memory {
     bool checked, made, post_started;
+    char *provider;   // "NAMESPACE/NAME" of the Provider that has it
     char *make_time;  // when creation began
     char *start_time; // when it was told to start
     char *stop_time;  // when it was told to stop

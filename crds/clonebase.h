@@ -5,6 +5,7 @@
 
 #include "crds/common.h"
 
+enum base_shutdown_policy { BASE_SHUTDOWN_GUEST, BASE_SHUTDOWN_FORCE, BASE_SHUTDOWN_NEVER };
 enum base_take { BASE_COPY, BASE_CONVERT };
 enum base_deletion { BASE_DELETION_DEFAULT, BASE_DELETE, BASE_RETAIN };
 
@@ -15,7 +16,7 @@ struct clonebase_spec {
     char *name, *id; // exactly one
     int take;        // Copy (default): the original is left alone; Convert: it becomes the base
     struct base_shutdown {
-      int policy;         // Guest, Force, Never (default: a machine that runs is refused)
+      int policy;         // Guest, Force, Never (the default: a machine that runs is refused)
       int64_t timeout_ms; // default 5m
     } shutdown;
   } * vm;
@@ -50,7 +51,9 @@ struct clonebase_status {
   int64_t retries;
   struct list conditions; // Ready, InUse, Modified, Reconciling, Stalled
   struct clonebase_memory {
-    bool checked;
+    bool checked, made;
+    bool stopped;    // by us: a machine that is copied is started again
+    char *stop_time; // when it was told to
     char *migration; // name of the VMMigration that brings the disks
     char *next_try_time;
   } memory; // "runner"

@@ -4,11 +4,41 @@
 #include "base/str.h"
 #include "crds/immutable_internal.h"
 
+#define FIXED(kind, kind_name, field)                                                              \
+  {                                                                                                \
+    kind, field, field " cannot be changed: make a new " kind_name                                 \
+  }
+
 const struct immutable object_immutables[] = {
-    {OBJECT_VM_MIGRATION, "source", "source cannot be changed: make a new VMMigration"},
-    {OBJECT_VM_MIGRATION, "target", "target cannot be changed: make a new VMMigration"},
-    {OBJECT_VM_MIGRATION, "via", "via cannot be changed: make a new VMMigration"},
-    {OBJECT_VM_MIGRATION, "mode", "mode cannot be changed: make a new VMMigration"},
+    FIXED(OBJECT_VM_MIGRATION, "VMMigration", "source"),
+    FIXED(OBJECT_VM_MIGRATION, "VMMigration", "target"),
+    FIXED(OBJECT_VM_MIGRATION, "VMMigration", "via"),
+    FIXED(OBJECT_VM_MIGRATION, "VMMigration", "mode"),
+    FIXED(OBJECT_CLONE_BASE, "CloneBase", "providerRef"),
+    FIXED(OBJECT_CLONE_BASE, "CloneBase", "vm"),
+    FIXED(OBJECT_CLONE_BASE, "CloneBase", "image"),
+    FIXED(OBJECT_CLONE_BASE, "CloneBase", "template"),
+    FIXED(OBJECT_CLONE_BASE, "CloneBase", "cpus"),
+    FIXED(OBJECT_CLONE_BASE, "CloneBase", "memory"),
+    FIXED(OBJECT_CLONE_BASE, "CloneBase", "storage"),
+    FIXED(OBJECT_CLONE, "Clone", "baseRef"),
+    FIXED(OBJECT_CLONE, "Clone", "sourceRef"),
+    FIXED(OBJECT_CLONE, "Clone", "vm"),
+    FIXED(OBJECT_CLONE, "Clone", "id"),
+    FIXED(OBJECT_CLONE, "Clone", "cloneMode"),
+    FIXED(OBJECT_CLONE, "Clone", "storage"),
+    FIXED(OBJECT_CLONE, "Clone", "cpus"),
+    FIXED(OBJECT_CLONE, "Clone", "memory"),
+    FIXED(OBJECT_CLONE, "Clone", "disks"),
+    FIXED(OBJECT_CLONE, "Clone", "networks"),
+    FIXED(OBJECT_CLONE, "Clone", "hostname"),
+    FIXED(OBJECT_CLONE, "Clone", "addresses"),
+    FIXED(OBJECT_CLONE, "Clone", "sshKeysSecretRef"),
+    FIXED(OBJECT_CLONE, "Clone", "userDataSecretRef"),
+    FIXED(OBJECT_CLONE, "Clone", "postStart"),
+    FIXED(OBJECT_CLONE, "Clone", "readiness"),
+    FIXED(OBJECT_CLONE_SET, "CloneSet", "selector"),
+    FIXED(OBJECT_CLONE_SET, "CloneSet", "nameTemplate"),
     {OBJECT_KIND_COUNT, NULL, NULL},
 };
 

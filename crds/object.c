@@ -6,6 +6,9 @@
 #include <strings.h>
 
 #include "base/cleanup.h"
+#include "crds/clone.h"
+#include "crds/clonebase.h"
+#include "crds/cloneset.h"
 #include "crds/imagestore.h"
 #include "crds/provider.h"
 #include "crds/tables_internal.h"
@@ -18,7 +21,11 @@ static const struct object_kind_info kinds[OBJECT_KIND_COUNT] = {
                             &imagestore_spec_table, &imagestore_status_table},
     [OBJECT_VM_MIGRATION] = {"VMMigration", "vmmigrations", "vmmigration", "vmm",
                              &vmmigration_spec_table, &vmmigration_status_table},
-    // CloneBase (cbase), Clone (dclone) and CloneSet (cset).
+    [OBJECT_CLONE_BASE] = {"CloneBase", "clonebases", "clonebase", "cbase", &clonebase_spec_table,
+                           &clonebase_status_table},
+    [OBJECT_CLONE] = {"Clone", "clones", "clone", "dclone", &clone_spec_table, &clone_status_table},
+    [OBJECT_CLONE_SET] = {"CloneSet", "clonesets", "cloneset", "cset", &cloneset_spec_table,
+                          &cloneset_status_table},
 };
 
 const struct object_kind_info *object_kind_info(enum object_kind kind)
@@ -42,6 +49,15 @@ bool object_kind_named(const char *name, enum object_kind *ret)
 
 // ---- metadata -------------------------------------------------------------------------------
 
+static const struct field owner_fields[] = {
+    {"apiVersion", FIELD_STRING, AT(object_owner, api_version)},
+    {"kind", FIELD_STRING, AT(object_owner, kind)},
+    {"name", FIELD_STRING, AT(object_owner, name)},
+    {"uid", FIELD_STRING, AT(object_owner, uid)},
+    {"controller", FIELD_BOOL, AT(object_owner, controller)},
+};
+static const struct table owner_table = TABLE(struct object_owner, owner_fields);
+
 // Only what drover needs. An API server knows more, so it is read leniently.
 static const struct field meta_fields[] = {
     {"namespace", FIELD_STRING, AT(object_meta, ns), .max = NAMESPACE_BYTES,
@@ -56,6 +72,7 @@ static const struct field meta_fields[] = {
     {"labels", FIELD_MAP, AT(object_meta, labels)},
     {"annotations", FIELD_MAP, AT(object_meta, annotations), .item_max = 256 << 10},
     {"finalizers", FIELD_STRINGS, AT(object_meta, finalizers)},
+    {"ownerReferences", FIELD_LIST, AT(object_meta, owners), &owner_table},
 };
 static const struct table meta_table = TABLE(struct object_meta, meta_fields);
 
@@ -86,8 +103,8 @@ static int find_kind(struct json_object *json, enum object_kind *ret, struct err
       return 0;
     }
   return err_set(err, ERR_INVALID,
-                 "kind '%.200s' is not known, only Provider, ImageStore and "
-                 "VMMigration",
+                 "kind '%.200s' is not known, only Provider, ImageStore, VMMigration, CloneBase, "
+                 "Clone and CloneSet",
                  kind);
 }
 
@@ -143,7 +160,7 @@ static int decode_spec(struct json_object *json, struct object *o, struct err *e
   return table_decode(kinds[o->kind].spec, spec, "spec", o->spec, err);
 }
 
-static struct object *new_object(enum object_kind kind)
+struct object *object_new(enum object_kind kind)
 {
   struct object *o = calloc(1, sizeof(*o));
   if (!o)
@@ -169,7 +186,7 @@ static int decode(struct json_object *json, bool strict, struct object **ret, st
   enum object_kind kind;
   if (find_kind(json, &kind, err))
     return -1;
-  struct object *o CLEANUP(object_free_p) = new_object(kind);
+  struct object *o CLEANUP(object_free_p) = object_new(kind);
   if (!o)
     return no_memory(err);
   if (decode_meta(json, strict, &o->meta, err) || decode_status(json, o, err))
@@ -272,7 +289,7 @@ void object_free(struct object *o)
 
 int object_copy(const struct object *from, struct object **ret, struct err *err)
 {
-  struct object *o CLEANUP(object_free_p) = new_object(from->kind);
+  struct object *o CLEANUP(object_free_p) = object_new(from->kind);
   if (!o)
     return no_memory(err);
   if (table_copy(&meta_table, &from->meta, &o->meta, err) ||
@@ -294,4 +311,31 @@ bool object_has_finalizer(const struct object *o, const char *finalizer)
 const char *object_annotation(const struct object *o, const char *name)
 {
   return strings_map_get(&o->meta.annotations, name);
+}
+
+// The field of that name and type in status; NULL: this kind has none.
+static void *status_field(const struct object *o, const char *name, enum field_type type)
+{
+  const struct table *t = kinds[o->kind].status;
+  for (size_t i = 0; i < t->field_count; i++)
+    if (t->fields[i].type == type && str_eq(t->fields[i].name, name))
+      return (char *)o->status + t->fields[i].offset;
+  return NULL;
+}
+
+struct list *object_conditions(const struct object *o)
+{
+  return status_field(o, "conditions", FIELD_LIST);
+}
+
+const struct condition *object_condition(const struct object *o, const char *type)
+{
+  const struct list *conditions = object_conditions(o);
+  return conditions ? condition_find(conditions, type) : NULL;
+}
+
+const char *object_phase(const struct object *o)
+{
+  char *const *phase = status_field(o, "phase", FIELD_STRING);
+  return phase ? *phase : NULL;
 }

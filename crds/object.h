@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/field.h"
+#include "crds/common.h"
 
 #define CRDS_GROUP            "drover.dev"
 #define CRDS_VERSION          "v1alpha1"
@@ -22,7 +23,9 @@ enum object_kind {
   OBJECT_PROVIDER,
   OBJECT_IMAGE_STORE,
   OBJECT_VM_MIGRATION,
-  // CloneBase, Clone and CloneSet get their rows here.
+  OBJECT_CLONE_BASE,
+  OBJECT_CLONE,
+  OBJECT_CLONE_SET,
   OBJECT_KIND_COUNT
 };
 
@@ -65,9 +68,16 @@ int object_decode(struct json_object *json, struct object **ret, struct err *err
 // The same, but a spec that does not pass is ERR_INVALID.
 int object_decode_strict(struct json_object *json, struct object **ret, struct err *err);
 struct json_object *object_encode(const struct object *o); // NULL: no memory
-void object_free(struct object *o);                        // NULL allowed
+// One without name, spec and status all zero: to be filled and handed to a store's create(). NULL:
+// no memory.
+struct object *object_new(enum object_kind kind);
+void object_free(struct object *o); // NULL allowed
 int object_copy(const struct object *from, struct object **ret, struct err *err);
 bool object_has_finalizer(const struct object *o, const char *finalizer);
 const char *object_annotation(const struct object *o, const char *name); // NULL: not there
+// The list of struct condition in its status, which every kind has.
+struct list *object_conditions(const struct object *o);
+const struct condition *object_condition(const struct object *o, const char *type); // NULL: none
+const char *object_phase(const struct object *o); // status.phase; NULL: none, or none yet
 // Whether spec may change from one to the other (immutable fields); ERR_INVALID names the field.
 int object_check_update(const struct object *before, const struct object *after, struct err *err);

@@ -3,8 +3,8 @@
 
 #include "crds/tables_internal.h"
 
-static const char *const type_names[] = {"Libvirt", NULL};
-static const char *const allow_names[] = {"Export", "Import", "DeleteSource", NULL};
+static const char *const type_names[] = {"Libvirt", "LXD", "Nspawn", NULL};
+static const char *const allow_names[] = {"Export", "Import", "DeleteSource", "Clone", NULL};
 
 #define HOST_PART "([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?"
 // No query strings: libvirt's can start programs and turn verification off.
@@ -12,10 +12,39 @@ static const char *const allow_names[] = {"Export", "Import", "DeleteSource", NU
   "^(qemu:///system|qemu\\+ssh://([A-Za-z0-9_][A-Za-z0-9_.-]*@)?" HOST_PART "/system"              \
   "|qemu\\+tls://" HOST_PART "/system|unix:///[A-Za-z0-9_./-]+-sock)$"
 
-static bool endpoint_fits(const void *object)
+#define LXD_PATTERN    "^(unix:///[A-Za-z0-9_./-]+|https://" HOST_PART ")$"
+#define NSPAWN_PATTERN "^local:(/[A-Za-z0-9_.-]+)+$"
+
+static bool fits(const struct provider_spec *spec, const char *type, const char *pattern)
+{
+  return !str_eq(spec->type, type) || pattern_matches(pattern, spec->endpoint);
+}
+
+static bool endpoint_is_of_libvirt(const void *object)
+{
+  return fits(object, "Libvirt", LIBVIRT_PATTERN);
+}
+
+static bool endpoint_is_of_lxd(const void *object)
+{
+  return fits(object, "LXD", LXD_PATTERN);
+}
+
+static bool endpoint_is_of_nspawn(const void *object)
+{
+  return fits(object, "Nspawn", NSPAWN_PATTERN);
+}
+
+static bool ssh_acts(const void *object)
 {
   const struct provider_spec *spec = object;
-  return pattern_matches(LIBVIRT_PATTERN, spec->endpoint);
+  return !spec->ssh || str_eq(spec->type, "Libvirt");
+}
+
+static bool credentials_act(const void *object)
+{
+  const struct provider_spec *spec = object;
+  return !str_eq(spec->type, "Nspawn") || (!spec->credentials && !spec->tls);
 }
 
 static bool endpoint_is_straight(const void *object)
@@ -28,8 +57,15 @@ static const struct rule spec_rules[] = {
     {"endpoint of a Libvirt provider must be qemu:///system, "
      "qemu+ssh://[USER@]HOST[:PORT]/system, qemu+tls://HOST[:PORT]/system or "
      "unix:///PATH/libvirt-sock, without a query string",
-     endpoint_fits},
+     endpoint_is_of_libvirt},
+    {"endpoint of an LXD provider must be unix:///PATH of its socket or https://HOST[:PORT]",
+     endpoint_is_of_lxd},
+    {"endpoint of an Nspawn provider must be local:/FOLDER, an absolute path on this host",
+     endpoint_is_of_nspawn},
     {"endpoint must not hold '.' or '..' parts", endpoint_is_straight},
+    {"ssh goes with a Libvirt provider only", ssh_acts},
+    {"credentialsSecretRef and tls cannot go with an Nspawn provider, which is on this host",
+     credentials_act},
     {NULL, NULL},
 };
 
@@ -63,8 +99,8 @@ static const struct rule defaults_rules[] = {
 static const struct field defaults_fields[] = {
     {"storage", FIELD_STRING, AT(provider_defaults, storage), .min = 1, .max = LIMIT_PATH_BYTES,
      .pattern = LINE_PATTERN,
-     .help = "Where disks of imported machines go unless their object says otherwise: a pool, or "
-             "a folder by its absolute path."},
+     .help = "Where disks of imported machines and of bases go unless their object says otherwise: "
+             "a pool, or a folder by its absolute path."},
     {"network", FIELD_STRING, AT(provider_defaults, network), .min = 1, .max = LIMIT_NAME_BYTES,
      .pattern = LINE_PATTERN,
      .help = "Network that cards of imported machines join unless their object says otherwise."},
@@ -75,6 +111,8 @@ static const struct table defaults_table =
 static const struct field limits_fields[] = {
     {"transfers", FIELD_INT, AT(provider_limits, transfers), .fallback = "4", .min = 1, .max = 64,
      .help = "Migrations that may be at work on this platform at the same time."},
+    {"clones", FIELD_INT, AT(provider_limits, clones), .fallback = "8", .min = 1, .max = 256,
+     .help = "Clones that may be made, started or removed on this platform at the same time."},
     {"bytesPerSecond", FIELD_BYTES, AT(provider_limits, bytes_per_second),
      .help = "Rate of one migration to or from this platform in bytes a second, such as 200M; "
              "without a limit by default."},
@@ -96,7 +134,8 @@ static const struct field spec_fields[] = {
      .names = type_names, .help = "Which platform it is."},
     {"endpoint", FIELD_STRING, AT(provider_spec, endpoint), .required = true, .min = 1, .max = 512,
      .help = "Where it is. Libvirt: qemu:///system, qemu+ssh://[USER@]HOST[:PORT]/system, "
-             "qemu+tls://HOST[:PORT]/system or unix:///PATH/libvirt-sock."},
+             "qemu+tls://HOST[:PORT]/system or unix:///PATH/libvirt-sock. LXD: unix:///PATH of its "
+             "socket or https://HOST[:PORT]. Nspawn: local:/FOLDER on this host."},
     {"credentialsSecretRef", FIELD_POINTER, AT(provider_spec, credentials), &name_ref_table,
      .help = "Secret with username and password, or tls.crt and tls.key for a client certificate, "
              "or ssh-privatekey and known_hosts."},
@@ -110,10 +149,10 @@ static const struct field spec_fields[] = {
      .help = "How much may happen at once."},
     {"allowedNamespaces", FIELD_OBJECT, AT(provider_spec, allowed_namespaces),
      &allowed_namespaces_table, .help = "Which namespaces may refer to this provider."},
-    {"allow", FIELD_STRINGS, AT(provider_spec, allow), .names = allow_names, .max = 3,
-     .item_max = 32, .fallback = "[\"Export\",\"Import\"]",
+    {"allow", FIELD_STRINGS, AT(provider_spec, allow), .names = allow_names, .max = 4,
+     .item_max = 32, .fallback = "[\"Export\",\"Import\",\"Clone\"]",
      .help = "What may be done: Export reads machines, Import makes them, DeleteSource removes "
-             "them after a move."},
+             "them after a move, Clone registers bases and makes, starts and removes clones."},
     {"scope", FIELD_OBJECT, AT(provider_spec, scope), &scope_table,
      .help = "Which parts of the platform may be used; an absent list allows everything."},
     {"suspend", FIELD_BOOL, AT(provider_spec, suspend),

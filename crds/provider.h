@@ -4,10 +4,10 @@
 
 #include "crds/common.h"
 
-enum provider_allow { PROVIDER_EXPORT, PROVIDER_IMPORT, PROVIDER_DELETE_SOURCE };
+enum provider_allow { PROVIDER_EXPORT, PROVIDER_IMPORT, PROVIDER_DELETE_SOURCE, PROVIDER_CLONE };
 
 struct provider_spec {
-  char *type; // "Libvirt"
+  char *type; // "Libvirt", "LXD", "Nspawn"
   char *endpoint;
   struct name_ref *credentials; // "credentialsSecretRef"
   struct tls_spec *tls;
@@ -23,10 +23,11 @@ struct provider_spec {
   } defaults;
   struct provider_limits {
     int64_t transfers;        // at the same time, default 4
+    int64_t clones;           // at the same time, default 8
     int64_t bytes_per_second; // FIELD_BYTES, 0 = none
   } limits;
   struct allowed_namespaces allowed_namespaces;
-  struct strings allow; // "Export", "Import", "DeleteSource"; default Export, Import
+  struct strings allow; // "Export", "Import", "DeleteSource", "Clone"; not DeleteSource
   struct provider_scope {
     struct strings storages, networks, vm_names; // globs; empty = all
   } scope;

@@ -78,6 +78,7 @@ struct migration_target_image {
   struct ref store;
   char *path;
   int format;    // raw, qcow2, raw.zst or vmdk, default qcow2
+  bool compress; // of qcow2: with zstd
   int overwrite; // Never, Owned
 };
 

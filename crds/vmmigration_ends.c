@@ -235,8 +235,15 @@ static bool target_path_is_relative(const void *object)
   return !pattern_matches(BAD_KEY_PATTERN, image->path);
 }
 
+static bool only_qcow2_is_compressed(const void *object)
+{
+  const struct migration_target_image *image = object;
+  return !image->compress || image->format == MIGRATE_FORMAT_QCOW2;
+}
+
 static const struct rule target_image_rules[] = {
     {"path must be relative, without empty, '.' or '..' parts", target_path_is_relative},
+    {"compress goes with format qcow2 only", only_qcow2_is_compressed},
     {NULL, NULL},
 };
 
@@ -248,6 +255,8 @@ static const struct field target_image_fields[] = {
      .help = "Folder in the store, one for each image."},
     {"format", FIELD_ENUM, AT(migration_target_image, format), .names = written_formats,
      .fallback = "\"qcow2\"", .help = "Format of the disks."},
+    {"compress", FIELD_BOOL, AT(migration_target_image, compress),
+     .help = "Whether the clusters of a qcow2 are compressed, with zstd."},
     {"overwrite", FIELD_ENUM, AT(migration_target_image, overwrite), .names = overwrite_names,
      .fallback = "\"Never\"",
      .help = "Never: nothing is replaced; Owned: what drover put there may be."},

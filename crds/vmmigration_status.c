@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a migration has come to, and what its runner must find again after a restart.
 #include "crds/tables_internal.h"
-#include "crds/vmmigration.h"
+#include "crds/vmmigration_internal.h"
 
 static const struct field summary_fields[] = {
     {"source", FIELD_STRING, AT(migration_summary, source), .help = "What is moved."},
@@ -62,7 +62,7 @@ static const struct table disk_table = TABLE(struct migration_disk_status, disk_
 
 static const struct field owned_fields[] = {
     {"kind", FIELD_STRING, AT(owned_status, kind), .required = true,
-     .help = "Volume, VM, Object, Image, or Probe (of a store)."},
+     .help = "Volume, VM, Object, Image, Base, Clone, or Probe (of a store)."},
     {"id", FIELD_STRING, AT(owned_status, id), .required = true,
      .help = "What the far side knows it by."},
     {"where", FIELD_STRING, AT(owned_status, where),
@@ -72,7 +72,7 @@ static const struct field owned_fields[] = {
     {"layoutVersion", FIELD_INT, AT(owned_status, layout_version),
      .help = "Version of the layout of what is there."},
 };
-static const struct table owned_table = TABLE(struct owned_status, owned_fields);
+const struct table owned_status_table = TABLE(struct owned_status, owned_fields);
 
 static const struct field result_vm_fields[] = {
     {"id", FIELD_STRING, AT(result_vm, id), .help = "What the platform identifies it by."},
@@ -103,7 +103,7 @@ static const struct field finding_fields[] = {
     {"message", FIELD_STRING, AT(preflight_finding, message), .help = "What was found."},
     {"suggestion", FIELD_STRING, AT(preflight_finding, suggestion), .help = "What to do about it."},
 };
-static const struct table finding_table = TABLE(struct preflight_finding, finding_fields);
+const struct table preflight_finding_table = TABLE(struct preflight_finding, finding_fields);
 
 static const struct field memory_fields[] = {
     {"cancelled", FIELD_BOOL, AT(migration_memory, cancelled), .help = "Cancel has been seen."},
@@ -150,12 +150,12 @@ static const struct field status_fields[] = {
      .help = "How far all disks are."},
     {"disks", FIELD_LIST, AT(vmmigration_status, disks), &disk_table,
      .help = "How far each disk is."},
-    {"owned", FIELD_LIST, AT(vmmigration_status, owned), &owned_table,
+    {"owned", FIELD_LIST, AT(vmmigration_status, owned), &owned_status_table,
      .help = "What drover made, or is about to make, and removes again unless it becomes the "
              "result."},
     {"result", FIELD_OBJECT, AT(vmmigration_status, result), &result_table,
      .help = "What came out, which drover never removes."},
-    {"preflight", FIELD_LIST, AT(vmmigration_status, preflight), &finding_table,
+    {"preflight", FIELD_LIST, AT(vmmigration_status, preflight), &preflight_finding_table,
      .help = "What was found before anything was changed."},
     {"startTime", FIELD_STRING, AT(vmmigration_status, start_time),
      .help = "When it began, RFC 3339."},

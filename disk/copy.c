@@ -79,31 +79,64 @@ static int prepare_options(struct copy *c, const struct copy_options *o, struct 
   return 0;
 }
 
+static int check_any_length(const struct copy *c, const char *what, struct err *err)
+{
+  const struct object_writer *w = c->job->object;
+  if (w->any_length && !w->ordered)
+    return 0;
+  return err_set(err, ERR_UNSUPPORTED,
+                 "%s cannot be written there (%s): its length must be known before the first byte; "
+                 "use qcow2, not compressed",
+                 what, w->ops->name);
+}
+
 static int prepare_pack(struct copy *c, const struct copy_options *o, struct err *err)
 {
   const char *name = disk_format_names[o->format];
   if (o->format != DISK_FORMAT_RAW_ZST && o->format != DISK_FORMAT_VMDK)
     return err_set(err, ERR_UNSUPPORTED,
                    "images are written as raw, qcow2, vmdk or raw.zst, not as '%s'", name);
-  if (!c->job->object->any_length)
-    return err_set(err, ERR_UNSUPPORTED,
-                   "%s cannot be written there (%s): its length must be known before the first "
-                   "byte; use qcow2",
-                   name, c->job->object->ops->name);
+  if (check_any_length(c, name, err) != 0)
+    return -1;
   if (o->format == DISK_FORMAT_VMDK)
     return pack_new_vmdk(&c->out_map, c->size_bytes, &o->vmdk, &c->pack, err);
   return pack_new_raw_zst(&c->out_map, c->size_bytes, &c->pack, err);
 }
 
+// Where nobody knows before which clusters are zeros, they are left out as they are found, unless
+// the writer wants to know the length, or the parts of a full disk could not be held.
+static int prepare_qcow2(struct copy *c, const struct copy_options *o, struct err *err)
+{
+  const struct object_writer *w = c->job->object;
+  if (o->compress && check_any_length(c, "a compressed qcow2", err) != 0)
+    return -1;
+  bool guessed = !c->source->exact_map && c->sparse && w->any_length && !w->ordered;
+  if ((o->compress || guessed) &&
+      pack_new_qcow2(&c->out_map, c->size_bytes, o->compress, &c->pack, err) != 0)
+    return -1;
+  if (c->pack && (o->compress || copy_packed_fits(w, c->pack)))
+    return 0;
+  pack_free(c->pack);
+  c->pack = NULL;
+  return layout_new_qcow2(&c->out_map, c->size_bytes, &c->layout, err);
+}
+
 static int prepare_layout(struct copy *c, const struct copy_options *o, struct err *err)
 {
-  if (o->object_sha256 && sha_turn_new(c->crew, &c->sha, err) != 0)
-    return -1;
+  int failed = 0;
+  if (o->compress && o->format != DISK_FORMAT_QCOW2)
+    return err_set(err, ERR_INVALID, "only a qcow2 is compressed on request, not %s",
+                   disk_format_names[o->format]);
   if (o->format == DISK_FORMAT_RAW)
-    return layout_new_raw(&c->out_map, c->size_bytes, &c->layout, err);
-  if (o->format == DISK_FORMAT_QCOW2)
-    return layout_new_qcow2(&c->out_map, c->size_bytes, &c->layout, err);
-  return prepare_pack(c, o, err);
+    failed = layout_new_raw(&c->out_map, c->size_bytes, &c->layout, err);
+  else if (o->format == DISK_FORMAT_QCOW2)
+    failed = prepare_qcow2(c, o, err);
+  else
+    failed = prepare_pack(c, o, err);
+  bool in_order = !c->pack || c->pack->late_header_bytes == 0;
+  if (!failed && o->object_sha256 && in_order)
+    failed = sha_turn_new(c->crew, &c->sha, err);
+  return failed;
 }
 
 // ---- moving ---------------------------------------------------------------------------------
@@ -239,6 +272,9 @@ int copy_run(const struct copy_job *job, struct tally *tally, struct copy_result
   *ret = (struct copy_result){0};
   if (!job->source || !job->target == !job->object)
     return err_set(err, ERR_INTERNAL, "a copy has one source and one end to write to");
+  if (job->target && job->options.compress)
+    return err_set(err, ERR_UNSUPPORTED,
+                   "a disk that is there already is not compressed, only a new image is");
   int64_t start_ms = clock_ms();
   atomic_store(&tally->phase, COPY_PREPARING);
   struct copy c;

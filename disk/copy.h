@@ -60,9 +60,11 @@ struct copy_options {
   int format;                  // enum disk_format to lay down when `object` is given: RAW, QCOW2,
                                // RAW_ZST, VMDK (streamOptimized)
   struct vmdk_options vmdk;    // of format VMDK
+  bool compress;               // of format QCOW2: clusters are compressed (zstd), head last
   int verify;                  // enum copy_verify
   int lanes;                   // 0 = 4
-  bool object_sha256;          // also the plain SHA-256 of the stored object
+  bool object_sha256;          // also the plain SHA-256 of the stored object, where its bytes come
+                               // in order: not of a qcow2 that is laid down head last
   bool no_sparse;              // write zeros out
   int64_t stall_timeout_ms;    // nothing moved for so long: ERR_TIMEOUT; 0 = 5 min
   const char *expected_digest; // content digest that must come out, or NULL: ERR_MISMATCH
@@ -70,8 +72,8 @@ struct copy_options {
 
 struct copy_result {
   char content_digest[128]; // "merkle-sha256-4m:SIZE:HEX", "" with COPY_VERIFY_NONE
-  char object_sha256[65];   // hex, "" when not asked or not an object
-  char layout[16];          // "forward", "" for targets
+  char object_sha256[65];   // hex, "" when not asked or not an object, or laid down head last
+  char layout[16];          // "forward", "packed", "head-last", "head-last+zstd"; "" for targets
   uint64_t size_bytes, data_bytes, stored_bytes;
   int64_t elapsed_ms;
   // 32 bytes a chunk, all chunks; 32 zero bytes stand for a chunk of zeros (so that an empty disk

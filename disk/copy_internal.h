@@ -82,6 +82,8 @@ int copy_parts_lane(void *copy, int index, struct err *err);
 int copy_window_run(struct copy *c, struct err *err);
 // Packed formats: begins the object and runs the whole crew.
 int copy_packed_run(struct copy *c, struct err *err);
+// Whether the parts of the longest object that may come out can be held in memory.
+bool copy_packed_fits(const struct object_writer *w, const struct pack *p);
 
 // Whether the writer takes single runs of blocks as they come, and else: sizes of its parts.
 bool copy_is_direct(const struct copy *c);

@@ -2,7 +2,8 @@
 // Lanes that lay down a packed object (pack_internal.h). Each takes the next chunk, or the next run
 // of zeros, reads and packs it, waits for its turn, and appends it to the part that is filled: what
 // is stored stands in the order of the disk. Parts are filled in one of a few rooms, and whoever
-// fills one sends it while others go on filling the next.
+// fills one sends it while others go on filling the next. Where the header is only known at the
+// end, the first part is as small as the writer allows, and held until then.
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,7 +19,7 @@
 // A part while it is filled and sent.
 struct room {
   uint8_t *bytes;
-  size_t length;
+  size_t length, full_bytes; // it is sent when it has as many
   uint64_t offset;
   uint64_t data_bytes; // of the disk
   uint32_t number;
@@ -46,11 +47,11 @@ struct packing {
   int unwritten; // items that have a place and are still being written
   struct room rooms[ROOMS_MAX];
   int room_count;
+  struct room head; // the first part, when the header comes late
   // Only for whose turn it is.
   uint64_t tail; // stored bytes so far
   struct room *filling;
   uint32_t parts;
-  size_t part_bytes; // a part is sent when it has as many
 };
 
 struct packing_lane {
@@ -139,6 +140,11 @@ static int wait_all_written(struct packing *k, struct err *err)
 
 // ---- parts ----------------------------------------------------------------------------------
 
+static bool is_late(const struct packing *k)
+{
+  return k->pack->late_header_bytes > 0;
+}
+
 static struct room *idle_room(struct packing *k)
 {
   for (int i = 0; i < k->room_count; i++)
@@ -153,8 +159,8 @@ static struct room *room_to_fill(struct packing *k, struct err *err)
   if (k->filling)
     return k->filling;
   LOCK_FOR_SCOPE(&k->lock);
-  struct room *r;
-  while (!(r = idle_room(k)) && !stopped(k))
+  struct room *r = k->parts == 0 && is_late(k) ? &k->head : NULL;
+  while (!r && !(r = idle_room(k)) && !stopped(k))
     pthread_cond_wait(&k->changed, &k->lock);
   if (!r) {
     err_set(err, ERR_CANCELLED, "stopped");
@@ -209,8 +215,8 @@ static int append(struct packing_lane *l, const uint8_t *bytes, size_t length, u
   memcpy(r->bytes + r->length, bytes, length);
   r->length += length;
   r->data_bytes += data_bytes;
-  if (r->length >= k->part_bytes) {
-    *ret_full = r;
+  if (r->length >= r->full_bytes) {
+    *ret_full = r == &k->head ? NULL : r;
     k->filling = NULL;
   }
   if (k->copy->sha)
@@ -284,14 +290,25 @@ static int lay_bytes(struct packing_lane *l, size_t length, struct err *err)
 static int lay_header(struct packing_lane *l, const struct item *item, struct err *err)
 {
   struct packing *k = l->packing;
-  size_t (*header)(struct pack *, uint8_t *) = k->pack->ops->header;
+  struct pack *p = k->pack;
+  size_t n = p->late_header_bytes;
   if (wait_turn(k, item->sequence, err) != 0)
     return -1;
-  if (header && lay_bytes(l, header(k->pack, l->packed.bytes), err) != 0)
+  memset(l->packed.bytes, 0, n);
+  if (p->ops->header && !is_late(k))
+    n = p->ops->header(p, l->packed.bytes);
+  if (lay_bytes(l, n, err) != 0)
     return -1;
   pass_turn(k);
   written(k);
   return 0;
+}
+
+static int send_head(struct packing_lane *l, struct err *err)
+{
+  struct packing *k = l->packing;
+  k->pack->ops->header(k->pack, k->head.bytes);
+  return send_room(l, &k->head, err);
 }
 
 // The last part may be shorter than others, which its writer can only see once the end is known.
@@ -309,7 +326,9 @@ static int lay_trailer(struct packing_lane *l, const struct item *item, struct e
   while (n);
   if (wait_all_written(k, err) != 0 || object_settle(k->copy->job->object, k->tail, err) != 0)
     return -1;
-  return k->filling ? send_room(l, k->filling, err) : 0;
+  if (k->filling && k->filling != &k->head && send_room(l, k->filling, err) != 0)
+    return -1;
+  return is_late(k) ? send_head(l, err) : 0;
 }
 
 static int (*const lay[])(struct packing_lane *, const struct item *, struct err *) = {
@@ -365,38 +384,63 @@ static uint64_t most(uint64_t a, uint64_t b)
   return a > b ? a : b;
 }
 
-// Sizes of the parts: so that their number is enough for the longest object that may come out.
-static int plan_parts(struct packing *k, struct err *err)
+// Size of the parts: so that their number is enough for the longest object that may come out. 0:
+// they would be too large to be held.
+static size_t part_bytes(const struct object_writer *w, const struct pack *p)
+{
+  uint64_t bound = p->bound_bytes, target = most(PART_BYTES, w->part_min_bytes);
+  uint32_t others = p->late_header_bytes ? 2 : 1; // the last, and the first
+  if (w->parts_max > others)
+    target = most(target, bound / (w->parts_max - others) + 1);
+  else if (w->parts_max)
+    target = bound;
+  uint64_t largest = target + p->room_bytes;
+  bool held = target <= PART_MAX_BYTES && (!w->part_max_bytes || largest <= w->part_max_bytes);
+  return held ? (size_t)target : 0;
+}
+
+bool copy_packed_fits(const struct object_writer *w, const struct pack *p)
+{
+  return part_bytes(w, p) > 0;
+}
+
+static int make_room(const struct packing *k, struct room *r, size_t full_bytes, struct err *err)
+{
+  r->full_bytes = full_bytes;
+  r->bytes = malloc(full_bytes + k->pack->room_bytes);
+  return r->bytes ? 0 : err_set(err, ERR_NO_MEMORY, "no memory for parts");
+}
+
+static int make_rooms(struct packing *k, size_t target, struct err *err)
 {
   const struct object_writer *w = k->copy->job->object;
-  uint64_t bound = k->pack->bound_bytes, target = most(PART_BYTES, w->part_min_bytes);
-  if (w->parts_max > 1)
-    target = most(target, bound / (w->parts_max - 1) + 1);
-  if (w->parts_max == 1)
-    target = bound;
-  uint64_t largest = target + k->pack->room_bytes;
-  if (target > PART_MAX_BYTES || (w->part_max_bytes && largest > w->part_max_bytes))
-    return err_set(
-        err, ERR_LIMIT,
-        "a disk with so much data (up to %llu bytes stored) would need parts of more than "
-        "%llu bytes; use format qcow2, whose parts need no room in memory",
-        (unsigned long long)bound, PART_MAX_BYTES);
-  k->part_bytes = (size_t)target;
-  k->room_count = (int)(ROOMS_BYTES / largest);
+  size_t head = w->parts_max == 1 ? target : most(w->part_min_bytes, k->pack->late_header_bytes);
+  k->room_count = (int)(ROOMS_BYTES / (target + k->pack->room_bytes));
   k->room_count = k->room_count < 1 ? 1 : k->room_count < ROOMS_MAX ? k->room_count : ROOMS_MAX;
-  for (int i = 0; i < k->room_count; i++) {
-    k->rooms[i].bytes = malloc(largest);
-    if (!k->rooms[i].bytes)
-      return err_set(err, ERR_NO_MEMORY, "no memory for parts");
-  }
+  if (is_late(k) && make_room(k, &k->head, head, err) != 0)
+    return -1;
+  for (int i = 0; i < k->room_count; i++)
+    if (make_room(k, &k->rooms[i], target, err) != 0)
+      return -1;
   return 0;
+}
+
+static int too_large(const struct packing *k, struct err *err)
+{
+  return err_set(err, ERR_LIMIT,
+                 "a disk with so much data (up to %llu bytes stored) would need parts of more than "
+                 "%llu bytes; use format qcow2, not compressed, whose parts need no room in memory",
+                 (unsigned long long)k->pack->bound_bytes, PART_MAX_BYTES);
 }
 
 static int run(struct packing *k, struct err *err)
 {
   struct copy *c = k->copy;
-  if (plan_parts(k, err) != 0 ||
-      resume_expect_parts(c, c->pack->bound_bytes / k->part_bytes + 2, err) != 0 ||
+  size_t target = part_bytes(c->job->object, k->pack);
+  if (target == 0)
+    return too_large(k, err);
+  if (make_rooms(k, target, err) != 0 ||
+      resume_expect_parts(c, c->pack->bound_bytes / target + 3, err) != 0 ||
       resume_begin(c, err) != 0)
     return -1;
   c->crew->lane = run_lane;
@@ -417,6 +461,7 @@ int copy_packed_run(struct copy *c, struct err *err)
   c->stored_bytes = k.tail;
   for (int i = 0; i < ROOMS_MAX; i++)
     free(k.rooms[i].bytes);
+  free(k.head.bytes);
   pthread_cond_destroy(&k.changed);
   pthread_mutex_destroy(&k.lock);
   return failed ? -1 : 0;

@@ -129,6 +129,8 @@ static int check_end(const struct mapping *m, const struct qemu_extent *e, struc
 static int add_place(void *arg, const struct qemu_extent *e, struct err *err)
 {
   struct mapping *m = arg;
+  if (e->start == 0 && e->length == 0) // a disk of 0 bytes
+    return 0;
   if (e->start != m->places.size_bytes || e->length == 0 || e->length > LIMIT_DISK_BYTES)
     return err_set(err, ERR_PROTOCOL, "qemu-img map is not in order at %" PRIu64, e->start);
   if (e->plain && check_end(m, e, err) != 0)

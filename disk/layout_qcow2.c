@@ -1,23 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // qcow2 version 3 laid down forward: header, refcount table and blocks, L1, L2 tables, then the
 // data clusters in guest order. All of it follows from the extent map; tables are generated when
-// their piece is read and never held. Format: QEMU, docs/interop/qcow2.txt (big-endian; clusters of
-// 64 KiB, 16-bit refcounts, standard L2 entries).
-#include <endian.h>
+// their piece is read and never held.
 #include <stdlib.h>
 #include <string.h>
 
 #include "disk/copy.h"
 #include "disk/layout_type_internal.h"
-
-#define CLUSTER_BITS    16
-#define CLUSTER         BLOCK_BYTES
-#define TABLE_ENTRIES   (CLUSTER / 8) // L2 table, refcount table
-#define REFCOUNTS       (CLUSTER / 2) // of 16 bits in a refcount block
-#define COPIED          (1ull << 63)  // refcount is exactly one
-#define CLUSTERS_OF(n)  (((n) + CLUSTER - 1) / CLUSTER)
-#define DIVIDE_UP(a, b) (((a) + (b)-1) / (b))
-#define HEADER_LENGTH   104
+#include "disk/qcow2_internal.h"
 
 struct run { // of allocated guest clusters
   uint64_t start, count;
@@ -68,10 +58,7 @@ static int make_runs(struct qcow2 *q, struct err *err)
 
 static int number_l2_tables(struct qcow2 *q, struct err *err)
 {
-  uint64_t clusters = CLUSTERS_OF(q->layout.guest_bytes);
-  q->l1_size = DIVIDE_UP(clusters, TABLE_ENTRIES);
-  if (q->l1_size == 0)
-    q->l1_size = 1;
+  q->l1_size = qcow2_l1_size(q->layout.guest_bytes);
   q->l2_of_l1 = calloc(q->l1_size, sizeof(*q->l2_of_l1));
   q->l1_of_l2 = calloc(q->l1_size, sizeof(*q->l1_of_l2));
   if (!q->l2_of_l1 || !q->l1_of_l2)
@@ -175,42 +162,14 @@ static struct piece qcow2_piece(const struct layout *l, uint64_t offset)
 
 // ---- metadata -------------------------------------------------------------------------------
 
-struct header {
-  uint32_t magic, version;
-  uint64_t backing_file_offset;
-  uint32_t backing_file_size, cluster_bits;
-  uint64_t size;
-  uint32_t crypt_method, l1_size;
-  uint64_t l1_table_offset, refcount_table_offset;
-  uint32_t refcount_table_clusters, nb_snapshots;
-  uint64_t snapshots_offset, incompatible_features, compatible_features, autoclear_features;
-  uint32_t refcount_order, header_length;
-  // An end-of-extensions mark (8 zero bytes) follows.
-} __attribute__((packed));
-
-_Static_assert(sizeof(struct header) == HEADER_LENGTH, "qcow2 header");
-
-static void fill_header(const struct qcow2 *q, uint8_t *into)
+static void fill_head(const struct qcow2 *q, uint8_t *into)
 {
-  struct header h = {
-      .magic = htobe32(0x514649fb),
-      .version = htobe32(3),
-      .cluster_bits = htobe32(CLUSTER_BITS),
-      .size = htobe64((q->layout.guest_bytes + 511) & ~511ull), // QEMU counts sectors
-      .l1_size = htobe32((uint32_t)q->l1_size),
-      .l1_table_offset = htobe64(q->l1_at * CLUSTER),
-      .refcount_table_offset = htobe64(q->table_at * CLUSTER),
-      .refcount_table_clusters = htobe32((uint32_t)q->table_clusters),
-      .refcount_order = htobe32(4),
-      .header_length = htobe32(HEADER_LENGTH),
-  };
-  memcpy(into, &h, sizeof(h));
-}
-
-static void put64(uint8_t *table, uint64_t index, uint64_t value)
-{
-  uint64_t big = htobe64(value);
-  memcpy(table + index * 8, &big, 8);
+  const struct qcow2_head h = {.guest_bytes = q->layout.guest_bytes,
+                               .l1_size = q->l1_size,
+                               .l1_offset = q->l1_at * CLUSTER,
+                               .refs_offset = q->table_at * CLUSTER,
+                               .refs_clusters = q->table_clusters};
+  qcow2_put_head(&h, into);
 }
 
 static void fill_refcount_table(const struct qcow2 *q, uint64_t n, uint8_t *into)
@@ -218,7 +177,7 @@ static void fill_refcount_table(const struct qcow2 *q, uint64_t n, uint8_t *into
   for (uint64_t i = 0; i < TABLE_ENTRIES; i++) {
     uint64_t block = n * TABLE_ENTRIES + i;
     if (block < q->block_clusters)
-      put64(into, i, (q->blocks_at + block) * CLUSTER);
+      qcow2_put64(into, i, (q->blocks_at + block) * CLUSTER);
   }
 }
 
@@ -233,7 +192,7 @@ static void fill_l1(const struct qcow2 *q, uint64_t n, uint8_t *into)
   for (uint64_t i = 0; i < TABLE_ENTRIES; i++) {
     uint64_t l1 = n * TABLE_ENTRIES + i;
     if (l1 < q->l1_size && q->l2_of_l1[l1])
-      put64(into, i, (q->l2_at + q->l2_of_l1[l1] - 1) * CLUSTER | COPIED);
+      qcow2_put64(into, i, (q->l2_at + q->l2_of_l1[l1] - 1) * CLUSTER | COPIED);
   }
 }
 
@@ -246,7 +205,7 @@ static void fill_l2(const struct qcow2 *q, uint64_t n, uint8_t *into)
     uint64_t start = r->start > from ? r->start : from;
     uint64_t end = r->start + r->count < to ? r->start + r->count : to;
     for (uint64_t c = start; c < end; c++)
-      put64(into, c - from, (q->data_at + r->rank + (c - r->start)) * CLUSTER | COPIED);
+      qcow2_put64(into, c - from, (q->data_at + r->rank + (c - r->start)) * CLUSTER | COPIED);
   }
 }
 
@@ -262,7 +221,7 @@ static void fill_cluster(const struct qcow2 *q, uint64_t cluster, uint8_t *into)
   else if (cluster >= q->table_at)
     fill_refcount_table(q, cluster - q->table_at, into);
   else
-    fill_header(q, into);
+    fill_head(q, into);
 }
 
 static void qcow2_metadata(const struct layout *l, const struct piece *p, void *into)

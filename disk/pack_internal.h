@@ -8,6 +8,7 @@
 // Implementations embed struct pack as their first member. copy_packed.c drives them.
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,7 +28,7 @@ struct packed {
 };
 
 struct pack_ops {
-  const char *layout; // name in the manifest
+  const char *layout; // name in the manifest, 15 characters at most
   int (*lane_open)(struct pack *p, void **ret_lane, struct err *err);
   void (*lane_close)(struct pack *p, void *lane);
   // One chunk of `length` bytes, not all of them zeros; zeros behind them.
@@ -36,7 +37,8 @@ struct pack_ops {
   void (*zeros)(struct pack *p, struct packed *k); // k->count chunks; NULL: zeros leave no trace
   // In order: k begins at a stored offset. May append to k, and put something before it.
   int (*place)(struct pack *p, struct packed *k, uint64_t offset, struct err *err);
-  // What comes before the first chunk; NULL: nothing. At most room_bytes.
+  // What comes before the first chunk; NULL: nothing. At most room_bytes. With late_header_bytes
+  // it is asked for after the trailer, and of just that length.
   size_t (*header)(struct pack *p, uint8_t *into);
   // What comes after the last chunk, at most room_bytes at a time; 0: that was all. offset: where
   // it begins.
@@ -50,6 +52,9 @@ struct pack {
   uint64_t bound_bytes; // the stored length is at most this
   size_t room_bytes;    // most that one struct packed, header or step of the trailer takes
   uint64_t zeros_max;   // chunks in one run of zeros
+  // The header is only known at the end: so much is kept free for it, and the part that it is in
+  // is sent last. Nobody can hash such an object while it is laid down. 0: it is known before.
+  size_t late_header_bytes;
 };
 
 // map and size as for a layout; map is only used by this call.
@@ -58,6 +63,9 @@ int pack_new_raw_zst(const struct extents *map, uint64_t guest_bytes, struct pac
 // The same for streamOptimized; options may be all zeros.
 int pack_new_vmdk(const struct extents *map, uint64_t guest_bytes, const struct vmdk_options *o,
                   struct pack **ret, struct err *err);
+// The same for qcow2, head last. zstd: its clusters are compressed.
+int pack_new_qcow2(const struct extents *map, uint64_t guest_bytes, bool zstd, struct pack **ret,
+                   struct err *err);
 void pack_free(struct pack *p); // NULL allowed
 
 // Chunks that hold data, at the most.

@@ -122,6 +122,14 @@ static int sample_digest(struct copy *c, char **ret, struct err *err)
   return 0;
 }
 
+// What is laid down; one format may be in several ways, whose parts are not the same.
+static char *format_text(const struct copy *c)
+{
+  const char *name = c->job->object ? disk_format_names[c->job->options.format] : "";
+  bool late = c->pack && c->pack->late_header_bytes;
+  return late ? str_printf("%s %s", name, c->pack->ops->layout) : str_dup(name);
+}
+
 static int make_subject(struct copy *c, struct checkpoint_subject *s, struct err *err)
 {
   const struct copy_job *job = c->job;
@@ -130,7 +138,7 @@ static int make_subject(struct copy *c, struct checkpoint_subject *s, struct err
       .size_bytes = (int64_t)c->size_bytes,
       .source = str_dup(c->source->identity),
       .map = map_digest(&c->map),
-      .format = str_dup(job->object ? disk_format_names[job->options.format] : ""),
+      .format = format_text(c),
       .target = str_dup(job->target_name ? job->target_name : ""),
       .no_sparse = job->options.no_sparse,
       .hashed = c->hashing,

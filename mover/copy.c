@@ -256,6 +256,7 @@ static int prepare(struct copying *c, struct err *err)
       .object = c->target.writer,
       .options = {.format = c->target.format,
                   .vmdk = {.adapter = spec->vmdk_adapter, .hardware_version = spec->vmdk_hardware},
+                  .compress = spec->compress,
                   .verify = spec->verify,
                   .lanes = (int)spec->lanes,
                   .object_sha256 = c->target.writer && spec->verify != COPY_VERIFY_NONE &&

@@ -65,6 +65,7 @@ struct mover_spec {
   int64_t bytes_per_second; // 0 = no limit
   int64_t stall_timeout_ms;
   bool no_sparse;        // zeros are written out
+  bool compress;         // target: a new image of format qcow2, with compressed clusters
   int vmdk_adapter;      // enum vmdk_adapter; only of target format vmdk, as the next
   int64_t vmdk_hardware; // virtual hardware version, 0 = default
   bool no_object_sha256; // the plain SHA-256 of what is stored is not wanted
@@ -130,7 +131,7 @@ struct image_manifest {
   int64_t layout_version; // 1
   char *owner;
   char *format;         // "qcow2"
-  char *layout;         // "forward"
+  char *layout;         // "forward", "packed", "head-last", "head-last+zstd"
   char *content_digest; // merkle-sha256-4m:SIZE:HEX
   char *object_sha256;
   int64_t size_bytes, data_bytes, stored_bytes;

@@ -97,6 +97,8 @@ static const struct field spec_fields[] = {
     {"stallTimeoutMs", FIELD_INT, offsetof(struct mover_spec, stall_timeout_ms), .min = 0,
      .max = 86400000, .help = "milliseconds without a byte before giving up, 0 = default"},
     {"noSparse", FIELD_BOOL, offsetof(struct mover_spec, no_sparse), .help = "zeros are written"},
+    {"compress", FIELD_BOOL, offsetof(struct mover_spec, compress),
+     .help = "a qcow2 gets compressed clusters (zstd)"},
     {"vmdkAdapter", FIELD_ENUM, offsetof(struct mover_spec, vmdk_adapter),
      .names = vmdk_adapter_names, .help = "adapter type that a vmdk names"},
     {"vmdkHardware", FIELD_INT, offsetof(struct mover_spec, vmdk_hardware), .min = 0,
@@ -149,7 +151,15 @@ static bool vmdk_hardware_exists(const void *object)
   return !s->vmdk_hardware || s->vmdk_hardware >= VMDK_HARDWARE_MIN;
 }
 
+static bool new_qcow2_is_written(const void *object)
+{
+  const struct mover_spec *s = object;
+  bool new = s->target.object || (s->target.reach && s->target.reach->create);
+  return !s->compress || (new &&target_format(&s->target) == DISK_FORMAT_QCOW2);
+}
+
 static const struct rule spec_rules[] = {
+    {"compress is for a target that is a new image of format qcow2", new_qcow2_is_written},
     {"vmdkAdapter and vmdkHardware are for a target of format vmdk", vmdk_is_written},
     {"vmdkHardware must be 4 or more", vmdk_hardware_exists},
     {"expectedDigest cannot be checked with verify None", digest_is_made},

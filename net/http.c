@@ -20,6 +20,9 @@ void http_global_init(void)
 static int connection_way(const struct http_settings *s, struct http_client *c)
 {
   c->proxy = str_dup(s->proxy);
+  c->unix_socket = str_dup(s->unix_socket);
+  if (!c->unix_socket != !s->unix_socket)
+    return -1;
   if (!s->connect_to)
     return !c->proxy == !s->proxy ? 0 : -1;
   cleanup_free char *rule = str_printf("::%s", s->connect_to); // whatever the URL says
@@ -55,6 +58,7 @@ void http_client_free(struct http_client *c)
   secret_release(&c->client_key_pem);
   free(c->user_agent);
   free(c->proxy);
+  free(c->unix_socket);
   curl_slist_free_all(c->connect_to);
   free(c);
 }

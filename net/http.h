@@ -30,13 +30,14 @@ struct http_tls {
 
 struct http_settings {
   struct http_tls tls;
-  int64_t connect_timeout_ms;           // 0 = 10 s
-  int64_t idle_timeout_ms;              // nothing sent or received for so long; 0 = 60 s
-  const char *user_agent;               // NULL = drover/VERSION
-  const char *connect_to;               // "host:port" to connect to instead of the URL's own (whose
-                                        // host is then the name in the certificate); NULL = none
-  const char *proxy;                    // "http://host:port"; NULL = none
-  size_t buffer_bytes;                  // curl's, one each way and session; 0 = 256 KiB, for bulk
+  int64_t connect_timeout_ms; // 0 = 10 s
+  int64_t idle_timeout_ms;    // nothing sent or received for so long; 0 = 60 s
+  const char *user_agent;     // NULL = drover/VERSION
+  const char *connect_to;     // "host:port" to connect to instead of the URL's own (whose
+                              // host is then the name in the certificate); NULL = none
+  const char *proxy;          // "http://host:port"; NULL = none
+  const char *unix_socket;    // path to connect to, whatever host the URL names; NULL = none
+  size_t buffer_bytes;        // curl's, one each way and session; 0 = 256 KiB, for bulk
   const struct address_filter *allowed; // NULL = all; must outlive the client
 };
 

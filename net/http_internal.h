@@ -34,6 +34,7 @@ struct http_client {
   struct secret client_key_pem;
   char *user_agent;
   char *proxy;
+  char *unix_socket;
   struct curl_slist *connect_to;
   bool insecure;
   bool pinned;

@@ -12,7 +12,9 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
   struct http_transfer *t = arg;
   if (purpose != CURLSOCKTYPE_IPCXN)
     return CURL_SOCKET_BAD;
-  if (!address_filter_allows(t->client->allowed, &address->addr)) {
+  // The filter is about networks; who may name a socket is the caller's business.
+  bool local = t->client->unix_socket && address->family == AF_UNIX;
+  if (!local && !address_filter_allows(t->client->allowed, &address->addr)) {
     address_text(&address->addr, t->refused_address);
     return CURL_SOCKET_BAD;
   }
@@ -30,6 +32,7 @@ static int connection_options(CURL *easy, const struct http_client *c, struct ht
   SET(easy, CURLOPT_PROXY, c->proxy ? c->proxy : "");
   SET(easy, CURLOPT_NOPROXY, c->proxy ? "" : "*");
   SET(easy, CURLOPT_CONNECT_TO, c->connect_to);
+  SET(easy, CURLOPT_UNIX_SOCKET_PATH, c->unix_socket);
   SET(easy, CURLOPT_PROTOCOLS_STR, "http,https");
   SET(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)c->connect_timeout_ms);
   SET(easy, CURLOPT_NOSIGNAL, 1L);

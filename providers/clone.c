@@ -207,6 +207,11 @@ bool provider_can_clone(const struct provider *p)
   return p->ops->clones != NULL;
 }
 
+bool provider_copies_machines(const struct provider *p)
+{
+  return provider_can_clone(p) && p->ops->clones->copies_machines;
+}
+
 // On success the caller owns *ret until job_unref().
 static int run(struct provider *p, const struct given *g, struct job **ret, struct err *err)
 {

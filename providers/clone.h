@@ -128,6 +128,8 @@ void machines_release(struct machines *m);
 void exec_result_release(struct exec_result *r);
 
 bool provider_can_clone(const struct provider *p);
+// Whether base_make() copies a machine by itself; else disks must be brought by who asks.
+bool provider_copies_machines(const struct provider *p);
 
 // What stands against this base: no such machine, it runs (and may not be stopped), no space.
 int provider_base_check(struct provider *p, const struct base_order *b, struct findings *f,
@@ -179,6 +181,7 @@ int provider_console(struct provider *p, const char *id, struct strings *ret, st
 
 // The ops of one kind of provider; each as its wrapper above says.
 struct clone_ops {
+  bool copies_machines; // base_make() with vm and without convert
   int (*base_check)(void *h, const struct base_order *b, struct findings *f, struct err *err);
   int (*base_plan)(void *h, const struct base_order *b, struct owned *ret, struct err *err);
   int (*base_make)(void *h, const struct base_order *b, const struct owned *o,

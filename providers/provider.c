@@ -5,12 +5,15 @@
 
 #include <stdlib.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/str.h"
 #include "providers/libvirt/libvirt.h"
+#include "providers/lxd/lxd.h"
+#include "providers/nspawn/nspawn.h"
 #include "providers/provider_internal.h"
 
-static const struct provider_ops *const kinds[] = {&libvirt_ops};
+static const struct provider_ops *const kinds[] = {&libvirt_ops, &lxd_ops, &nspawn_ops};
 
 const char *const *provider_types(void)
 {
@@ -18,6 +21,15 @@ const char *const *provider_types(void)
   for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
     names[i] = kinds[i]->type;
   return names;
+}
+
+static int unknown_type(const char *type, struct err *err)
+{
+  struct buf known CLEANUP(buf_release) = BUF_INIT(1024);
+  for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+    buf_printf(&known, "%s%s", i ? ", " : "", kinds[i]->type);
+  return err_set(err, ERR_UNSUPPORTED, "provider type '%s' is not known; there is: %s",
+                 type ? type : "", buf_str(&known));
 }
 
 int provider_open_ops(const struct provider_ops *ops, const struct provider_config *config,
@@ -49,8 +61,7 @@ int provider_open(const struct provider_config *config, const struct address_fil
   for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
     if (str_eq(kinds[i]->type, config->type))
       return provider_open_ops(kinds[i], config, allowed, ret, err);
-  return err_set(err, ERR_UNSUPPORTED, "provider type '%s' is not known; there is: %s",
-                 config->type ? config->type : "", kinds[0]->type);
+  return unknown_type(config->type, err);
 }
 
 void provider_close(struct provider *p)

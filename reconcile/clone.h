@@ -13,7 +13,7 @@
   X(ABANDON) /* annotation: let go of what cannot be reached */                                    \
   X(RETAIN)  /* deletionPolicy: the machine stays */                                               \
   X(SUSPENDED)                                                                                     \
-  X(ERROR)      /* the last action failed for good */                                              \
+  X(ERROR)      /* the last action failed for good; deletion is a new beginning without it */      \
   X(HICCUP)     /* the last action failed, trying again may help */                                \
   X(DEPENDENTS) /* other clones were made of this one and are there still */                       \
   X(BASE_READY) /* the base, or the machine it is made of, can be cloned from */                   \
@@ -21,14 +21,14 @@
   X(PLANNED)    /* the ledger names the machine */                                                 \
   X(SEEN)       /* the platform answered about it: the next facts are known */                     \
   X(EXISTS)                                                                                        \
-  X(OURS) /* it bears our mark */                                                                  \
+  X(OURS) /* it bears our mark, or spec.adopt names it */                                          \
   X(MADE) /* it is complete, and was so before */                                                  \
   X(ON)                                                                                            \
   X(WANT_ON)                                                                                       \
   X(READY)      /* as readiness says */                                                            \
   X(READY_LATE) /* readiness.timeout passed */                                                     \
   X(POST_START) /* postStart is still to be run */                                                 \
-  X(STOP_ASKED) /* it was told to stop */                                                          \
+  X(STOP_ASKED) /* it was told to stop, and was neither off nor wished on since */                 \
   X(STOP_LATE)  /* and did not in time */
 
 enum clone_fact_bit {
@@ -76,7 +76,9 @@ struct clone_step {
   enum clone_phase phase;
   bool ready;                   // condition Ready
   const char *reason, *message; // of it; NULL: the error's
-  int64_t after_ms;             // look again; 0 = at once, -1: when something changes
+  // Look again: 0 = at once, -1: when something changes. For what an action began; where it is seen
+  // to be done already (MAKE, START, REMOVE), nobody needs to wait.
+  int64_t after_ms;
 };
 
 struct clone_step clone_next(uint64_t facts);

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What makes a clone somebody of its own, from its uid alone: the same after every restart, and
-// never the same for two.
+// What makes a clone somebody of its own, from its uid alone: the same after every restart. Each
+// part is cut from SHA-256 of a purpose and the uid, so that no part tells another. Pure, no
+// allocation, any thread.
+//
+// How sure is "never the same for two"? machine_id and uuid have 122 bits: sure. A MAC has 40: two
+// of 10,000 agree with a chance of 1 in 20,000. mac_seed has 24: with 1,000 clones two agree once
+// in 34 times, so it is for platforms that keep MACs apart themselves; where cards are listed, give
+// them identity_mac().
 #pragma once
 
 struct identity {
@@ -10,5 +16,6 @@ struct identity {
 };
 
 void identity_of(const char *uid, struct identity *ret);
-// MAC of card number `nic`: "52:54:00:xx:xx:xx", locally administered.
+// MAC of card number `nic`: "52:xx:xx:xx:xx:xx", unicast and locally administered (52 is also what
+// QEMU's own begin with).
 void identity_mac(const char *uid, unsigned nic, char ret[18]);

@@ -261,8 +261,9 @@ static int set_mark(const struct base *b, const struct mark *m, struct err *err)
 static int protect(struct host *h, const struct base *b, struct err *err)
 {
   for (size_t i = 0; i < b->vm.disks.count; i++) {
-    const char *argv[] = {"chmod", "a-w", "--", vm_disk_at(&b->vm, i)->path, NULL};
-    if (host_check_run(h, argv, err) != 0)
+    const struct vm_disk *d = vm_disk_at(&b->vm, i);
+    const char *argv[] = {"chmod", "a-w", "--", d->path, NULL};
+    if (!d->read_only && host_check_run(h, argv, err) != 0)
       return -1;
   }
   if (virDomainSetAutostart(b->domain, 0) != 0)

@@ -26,6 +26,9 @@ int host_stamps(struct host *h, const struct strings *paths, struct file_stamp *
 // returns.
 int host_put_file(struct host *h, const char *path, const void *bytes, size_t length,
                   struct err *err);
+// A script for sh -c that runs its $0 with its words: files that it makes are for their owner
+// alone.
+#define HOST_PRIVATELY "umask 077; exec \"$0\" \"$@\""
 // Whole copy; reflink: sharing blocks, or ERR_UNSUPPORTED.
 int host_copy_file(struct host *h, const char *from, const char *to, bool reflink, struct err *err);
 // Paths of the regular files in the folder whose names contain `part`.

@@ -1,23 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The headers of vhdx and vdi images, and finding out which format an image has.
-#include "base/limits.h"
-#include "disk/open.h"
-#include "tests/fuzz/fuzz.h"
-
-static const int formats[] = {DISK_FORMAT_ANY, DISK_FORMAT_VHDX, DISK_FORMAT_VDI};
+#include "tests/fuzz/probe.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-  for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
-    struct fuzz_reader r = fuzz_reader(data, size);
-    struct image_info info;
-    struct err err = ERR_INIT;
-    if (image_probe(&r.base, formats[i], &info, &err) == 0) {
-      MUST(info.size_bytes <= LIMIT_DISK_BYTES && info.stored_bytes == size);
-      image_info_release(&info);
-    } else {
-      MUST((err.kind == ERR_CORRUPT || err.kind == ERR_UNSUPPORTED) && err.message[0]);
-    }
-  }
+  static const int formats[] = {DISK_FORMAT_ANY, DISK_FORMAT_VHDX, DISK_FORMAT_VDI};
+  fuzz_probe(data, size, formats, sizeof(formats) / sizeof(formats[0]));
   return 0;
 }

@@ -468,19 +468,28 @@ char *shell(const char *id, const char *script)
   return inside(id, &argv);
 }
 
+static char *with_name(const char *word, const char *name)
+{
+  const char *at = strstr(word, "{name}");
+  if (!at)
+    return str_dup(word);
+  return str_printf("%.*s%s%s", (int)(at - word), word, name, at + strlen("{name}"));
+}
+
 char *on_host(const struct strings *argv, const char *name)
 {
-  const char *list[CLONE_ARGV_MAX + 1] = {NULL};
-  cleanup_free char *holder = str_dup(name);
+  char *list[CLONE_ARGV_MAX + 1] = {NULL};
   for (size_t i = 0; i < argv->count && i < CLONE_ARGV_MAX; i++)
-    list[i] = str_eq(argv->items[i], "{name}") ? holder : argv->items[i];
-  struct command c = {.argv = list, .timeout_ms = 120000};
+    list[i] = with_name(argv->items[i], name);
+  struct command c = {.argv = (const char *const *)list, .timeout_ms = 120000};
   struct command_result done = {0};
   OK(command_run(&c, &done, err));
   char *output = done.exit_status == 0 ? TAKE(done.output) : NULL;
   if (!output)
     printf("    %s: %s\n", list[0], done.errors ? done.errors : "");
   command_result_release(&done);
+  for (size_t i = 0; list[i]; i++)
+    free(list[i]);
   return output;
 }
 

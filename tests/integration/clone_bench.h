@@ -27,7 +27,7 @@ struct bench_provider {
   int64_t deadline_ms;
 };
 
-// Commands on this host, argv; the word "{name}" is replaced.
+// Commands on this host, argv; the first "{name}" in each word is replaced.
 struct bench_host {
   struct strings foreign_make;   // a machine {name} that is not drover's
   struct strings foreign_show;   // prints what must not change about it

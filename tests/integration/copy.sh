@@ -64,6 +64,17 @@ part_files() {
   is "an importer reads it forward" 0 sh -c "cat d.vmdk | '$here/../unit/disk/vmdk_stream.py' stream.raw"
   json "and sees what was asked for" '.["ddb.adapterType"] == "ide" and .["ddb.virtualHWVersion"] == "10"'
   is "the importer's disk" 0 cmp d.raw stream.raw
+  is "raw to compressed qcow2" 0 "$drover" copy --progress none --verify readback -o json --compress d.raw z.qcow2
+  json "head last, without a SHA-256" ".contentDigest == \"$digest\" and .layout == \"head-last+zstd\" and .objectSha256 == \"\""
+  is "qemu-img finds no fault in it either" 0 qemu-img check -q z.qcow2
+  is "qemu-img sees the same disk in it" 0 qemu-img compare -q -f raw -F qcow2 d.raw z.qcow2
+  same "it is of zstd" zstd "$(qemu-img info --output=json z.qcow2 | jq -r '."format-specific".data."compression-type"')"
+  is "made again it is the same" 0 "$drover" copy --progress none --connections 1 --compress d.raw z2.qcow2
+  is "byte by byte" 0 cmp z.qcow2 z2.qcow2
+  is "compressing another format" 2 "$drover" copy --progress none --compress d.raw no.raw
+  has "says which can be" "format qcow2"
+  is "compressing a disk that is there" 2 "$drover" copy --progress none --compress --format qcow2 d.raw "nbd+unix:///disk?socket=nbd.sock"
+  absent "nothing was written" no.raw
   is "options of vmdk on another format" 2 "$drover" copy --progress none --vmdk-adapter ide d.raw no.qcow2
   absent "nothing was written" no.qcow2
 
@@ -390,6 +401,19 @@ END
   is "the vmdk's content" 0 qemu-img compare -q -f raw -F vmdk d.raw got.vmdk
   is "vmdk in S3 to raw" 0 "$drover" copy "${to[@]}" --overwrite "$at/v/d.vmdk" back.raw
   is "the same bytes from vmdk" 0 cmp d.raw back.raw
+
+  is "to S3 as compressed qcow2" 0 "$drover" copy "${to[@]}" --output json --verify readback --compress d.raw "$at/z/d.qcow2"
+  json "the same digest in it" ".contentDigest == \"$digest\" and .layout == \"head-last+zstd\""
+  (. "$hosts/lib.sh"; s3_request "$work/minio" GET "/$S3_BUCKET/z/d.qcow2") > got.z.qcow2
+  is "a good compressed qcow2" 0 qemu-img check -q got.z.qcow2
+  is "its content" 0 qemu-img compare -q -f raw -F qcow2 d.raw got.z.qcow2
+  (. "$hosts/lib.sh"; s3_request "$work/minio" GET "/$S3_BUCKET/z/d.qcow2.manifest.json") > got.json
+  same "the manifest says how it lies" head-last+zstd "$(jq -r .layout got.json)"
+  is "where no map tells of zeros" 0 "$drover" copy "${to[@]}" --output json "$at/b/d.raw" "$at/h/d.qcow2"
+  json "they are left out" ".contentDigest == \"$digest\" and .layout == \"head-last\" and .storedBytes < 9000000"
+  (. "$hosts/lib.sh"; s3_request "$work/minio" GET "/$S3_BUCKET/h/d.qcow2") > got.h.qcow2
+  is "a good qcow2 without them" 0 qemu-img check -q got.h.qcow2
+  is "with the content" 0 qemu-img compare -q -f raw -F qcow2 d.raw got.h.qcow2
 
   head -c 1000000 got.qcow2 > cut.qcow2
   (. "$hosts/lib.sh"; s3_request "$work/minio" PUT "/$S3_BUCKET/a/d.qcow2" -T cut.qcow2)

@@ -76,6 +76,11 @@ part_words() {
   has "created" "vmmigration/one created"
   has "what was made" "one: Succeeded: image one/disk-0.qcow2"
   good_image "a good one" one
+  migration zst | sed 's/format: qcow2/format: qcow2, compress: true/' >"$work/packed.yaml"
+  is "a compressed one" 0 run -f "$work/packed.yaml"
+  good_image "a compressed one" zst
+  same "it is of zstd" zstd \
+    "$(qemu-img info --output=json "$images/zst/disk-0.qcow2" | jq -r '."format-specific".data."compression-type"')"
   is "again" 0 run -f "$work/m.yaml"
   has "again: unchanged" "vmmigration/one unchanged"
   has "again: how it ended" "one: Succeeded"

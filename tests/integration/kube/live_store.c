@@ -10,6 +10,7 @@
 #include "base/loop.h"
 #include "base/str.h"
 #include "controller/object_store.h"
+#include "crds/clone.h"
 #include "crds/provider.h"
 #include "kube_live.h"
 
@@ -24,7 +25,7 @@ struct bench {
   struct object_store *store;
   struct loop *loop;
   pthread_mutex_t mutex; // guards what follows
-  int changed, deleted;
+  int changed, deleted, clones;
   bool synced;
 };
 
@@ -33,6 +34,7 @@ static void on_changed(void *arg, const struct object_key *key)
   struct bench *b = arg;
   LOCK_FOR_SCOPE(&b->mutex);
   b->changed += key->kind == OBJECT_PROVIDER && str_eq(key->name, "p1");
+  b->clones += key->kind == OBJECT_CLONE && str_eq(key->name, "web-0");
 }
 
 static void on_deleted(void *arg, const struct object_key *key)
@@ -168,6 +170,58 @@ static void removing(struct bench *b)
   MUST_FAIL(b->store->ops->get(b->store, &key, &none, &err), ERR_NOT_FOUND, "p1");
 }
 
+static struct object *clone_of_set(void)
+{
+  struct object *o;
+  struct json_object *json = parse(
+      "{\"apiVersion\":\"drover.dev/v1alpha1\",\"kind\":\"Clone\",\"metadata\":{\"namespace\":"
+      "\"default\",\"name\":\"web-0\",\"labels\":{\"drover.dev/set\":\"web\"},\"finalizers\":"
+      "[\"drover.dev/cleanup\"],\"ownerReferences\":[{\"apiVersion\":\"drover.dev/v1alpha1\","
+      "\"kind\":\"CloneSet\",\"name\":\"web\",\"uid\":\"3b241101-e2bb-4255-8caf-4136c566a962\","
+      "\"controller\":true}]},\"spec\":{\"baseRef\":{\"name\":\"debian\"},\"memory\":\"2Gi\"}}");
+  MUST(object_decode(json, &o, &err));
+  json_object_put(json);
+  return o;
+}
+
+static int64_t clones_told(struct bench *b)
+{
+  LOCK_FOR_SCOPE(&b->mutex);
+  return b->clones;
+}
+
+static void creating(struct bench *b)
+{
+  struct object *o = clone_of_set(), *again = clone_of_set(), *back;
+  struct object_key *keys;
+  size_t count;
+  MUST(b->store->ops->create(b->store, o, &err));
+  CHECK(o->meta.generation == 1 && strlen(o->meta.uid) == 36);
+  MUST_FAIL(b->store->ops->create(b->store, again, &err), ERR_EXISTS, "web-0");
+  object_free(again);
+  // Here at once, whether the watch has told of it or not.
+  MUST(b->store->ops->list(b->store, OBJECT_CLONE, "default", &keys, &count, &err));
+  CHECK(count == 1 && str_eq(keys[0].name, "web-0"));
+  free(keys);
+  MUST(store_get(b->store, OBJECT_CLONE, "default", "web-0", &back, &err));
+  const struct object_owner *owner = back->meta.owners.items;
+  CHECK(back->meta.owners.count == 1 && owner->controller && str_eq(owner->kind, "CloneSet"));
+  CHECK(str_eq(back->meta.uid, o->meta.uid) && object_has_finalizer(back, CRDS_FINALIZER));
+  CHECK(((struct clone_spec *)back->spec)->t.memory_bytes == 2ll << 30);
+  object_free(back);
+  free(((struct clone_status *)o->status)->phase);
+  ((struct clone_status *)o->status)->phase = str_dup("Pending");
+  MUST(b->store->ops->put_status(b->store, o, &err));
+  int64_t until_ms = clock_ms() + WAIT_MS;
+  while (clones_told(b) == 0) { // the watch tells of it all the same
+    CHECK(clock_ms() < until_ms);
+    nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+  }
+  MUST(b->store->ops->set_finalizer(b->store, o, CRDS_FINALIZER, false, &err));
+  MUST(b->store->ops->remove(b->store, o, &err));
+  object_free(o);
+}
+
 static void maps(struct bench *b)
 {
   struct secret_map m;
@@ -206,6 +260,7 @@ static void *work(void *arg)
   reading(b);
   writing(b);
   removing(b);
+  creating(b);
   maps(b);
   loop_stop(b->loop);
   return NULL;

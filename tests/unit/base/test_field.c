@@ -91,6 +91,41 @@ static void machine_release(struct machine *m)
   table_release(&machine_table, m);
 }
 
+// maxUnavailable: 1 and "25%" alike.
+struct share {
+  char *amount;
+};
+static const struct field share_fields[] = {{"amount", FIELD_STRING, offsetof(struct share, amount),
+                                             .max = 4, .pattern = "^[0-9]+%?$", .number_max = 999}};
+static const struct table share_table = TABLE(struct share, share_fields);
+
+static void takes_numbers_as_text_where_either_will_do(void **state)
+{
+  (void)state;
+  static const struct {
+    const char *json, *text, *message;
+  } rows[] = {
+      {"{\"amount\":25}", "25", NULL},
+      {"{\"amount\":0}", "0", NULL},
+      {"{\"amount\":\"25%\"}", "25%", NULL},
+      {"{\"amount\":1000}", NULL, "spec.amount: must be between 0 and 999, not 1000"},
+      {"{\"amount\":-1}", NULL, "spec.amount: must be between 0 and 999, not -1"},
+      {"{\"amount\":1.5}", NULL, "spec.amount: must be a string, not a number"},
+      {"{\"amount\":\"x\"}", NULL, "spec.amount: 'x' does not match ^[0-9]+%?$"},
+  };
+  for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+    struct share s = {0};
+    struct err err = ERR_INIT;
+    int failed = table_decode_text(&share_table, rows[i].json, "spec", &s, &err);
+    assert_int_equal(failed != 0, rows[i].message != NULL);
+    if (failed)
+      assert_string_equal(err.message, rows[i].message);
+    else
+      assert_string_equal(s.amount, rows[i].text);
+    table_release(&share_table, &s);
+  }
+}
+
 static const char everything[] =
     "{\"name\":\"web\",\"password\":\"geheim\",\"running\":false,\"suspended\":true,\"cpus\":2,"
     "\"retries\":0,\"mode\":\"Cold\",\"timeout\":\"1m30s\",\"wait\":\"0s\",\"memory\":\"2Gi\","
@@ -342,6 +377,7 @@ int main(void)
       cmocka_unit_test(lenient_reads_what_other_versions_wrote),
       cmocka_unit_test(deep_paths_are_cut_not_overrun),
       cmocka_unit_test(strings_and_lists),
+      cmocka_unit_test(takes_numbers_as_text_where_either_will_do),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

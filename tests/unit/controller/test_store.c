@@ -444,12 +444,12 @@ static void test_foreign_and_newer_files(void **state)
   cleanup_close int fd = open(p->path, O_RDWR);
   unsigned char version[4];
   assert_int_equal(pread(fd, version, 4, 60), 4); // user_version in the header of the file
-  assert_int_equal(version[3], 1);
+  assert_int_equal(version[3], 2);
   assert_int_equal(pwrite(fd, "\0\0\0\x63", 4, 60), 4);
   assert_int_equal(store_sqlite_open(p->path, STORE_RUN, &s, &err), -1);
   assert_int_equal(err.kind, ERR_UNSUPPORTED);
   assert_contains(err.message, "newer drover");
-  assert_int_equal(pwrite(fd, "\0\0\0\x01", 4, 60), 4);
+  assert_int_equal(pwrite(fd, "\0\0\0\x02", 4, 60), 4);
   assert_int_equal(pwrite(fd, "\0\0\0\x01", 4, 68), 4); // application_id
   assert_int_equal(store_sqlite_open(p->path, STORE_RUN, &s, &err), -1);
   assert_contains(err.message, "not one of drover");

@@ -90,7 +90,12 @@ static void walk(const struct table *t, struct json_object *yaml, const struct p
 
 static void same_string(const struct field *f, struct json_object *yaml, const struct place *p)
 {
-  same_text(p, "type", "string", get(yaml, "type"));
+  bool numbers = f->number_max > 0;
+  same_text(p, "type", numbers ? NULL : "string", get(yaml, "type"));
+  same_json(p, "x-kubernetes-int-or-string", numbers ? "true" : NULL,
+            get(yaml, "x-kubernetes-int-or-string"));
+  same_number(p, "minimum", numbers, 0, get(yaml, "minimum"));
+  same_number(p, "maximum", numbers, f->number_max, get(yaml, "maximum"));
   same_words(p, f->names, get(yaml, "enum"));
   same_text(p, "pattern", f->pattern, get(yaml, "pattern"));
   same_number(p, "minLength", f->min > 0, f->min, get(yaml, "minLength"));

@@ -337,13 +337,14 @@ static int mw_read_body(struct memory_writer *m, uint64_t offset, const struct o
 static int mw_write_part(struct object_writer *w, void *lane, uint32_t number, uint64_t offset,
                          const struct object_body *body, struct err *err)
 {
-  (void)lane, (void)number;
+  (void)lane;
   struct memory_writer *m = (struct memory_writer *)w;
   while (m->hang && !atomic_load(&m->interrupted))
     atomic_store(&m->hanging, true);
   if (m->hang)
     return err_set(err, ERR_UNREACHABLE, "the hanging writer was interrupted");
   atomic_fetch_add(&m->parts, 1);
+  atomic_store(&m->last_part, number);
   uint64_t largest = atomic_load(&m->largest_part);
   while (body->length > largest &&
          !atomic_compare_exchange_weak(&m->largest_part, &largest, body->length))
@@ -393,4 +394,79 @@ struct memory_writer *memory_writer_new(void)
   m->writer.ops = &mw_ops;
   m->writer.any_length = true;
   return m;
+}
+
+// ---- copies ---------------------------------------------------------------------------------
+
+void help_copy(struct source *s, struct object_writer *w, const struct copy_options *o,
+               struct copy_result *ret)
+{
+  struct err err = ERR_INIT;
+  struct tally tally = {0};
+  struct copy_job job = {.source = s, .object = w, .options = *o};
+  if (copy_run(&job, &tally, ret, &err) != 0)
+    fail_msg("%s", err.message);
+}
+
+void help_copy_to_file(struct source *s, const char *path, const struct copy_options *o,
+                       struct copy_result *ret)
+{
+  struct err err = ERR_INIT;
+  struct object_writer *w;
+  assert_int_equal(object_writer_file(path, "unit/test", true, &w, &err), 0);
+  help_copy(s, w, o, ret);
+  object_writer_free(w);
+}
+
+void help_copy_refused(struct source *s, struct object_writer *w, const struct copy_options *o,
+                       enum err_kind kind, ...)
+{
+  struct copy_job job = {.source = s, .object = w, .options = *o};
+  struct copy_result r;
+  struct tally tally = {0};
+  struct err err = ERR_INIT;
+  assert_int_equal(copy_run(&job, &tally, &r, &err), -1);
+  assert_int_equal(err.kind, kind);
+  va_list words;
+  va_start(words, kind);
+  for (const char *word; (word = va_arg(words, const char *));)
+    if (!strstr(err.message, word))
+      fail_msg("'%s' is not in '%s'", word, err.message);
+  va_end(words);
+}
+
+void help_same_in_parts(const struct copy_options *o, bool exact_map, bool first_is_last)
+{
+  static const uint64_t data[][2] = {{0, 25 * MIB}, {90 * MIB, 9 * MIB}, {0, 0}};
+  static const struct {
+    uint64_t part_min_bytes;
+    uint32_t parts;
+    int lanes;
+  } rows[] = {{5 * MIB, 3, 1}, {5 * MIB, 3, 7}, {24 * MIB, 2, 4}, {0, 3, 4}};
+  struct memory_source *m = memory_source_new(130 * MIB, data);
+  const char *path = help_path("parts");
+  struct copy_result r, again;
+  m->source.exact_map = exact_map;
+  help_copy_to_file(&m->source, path, o, &r);
+  size_t length;
+  uint8_t *bytes = help_read_file(path, &length);
+  assert_int_equal(length, r.stored_bytes);
+  for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+    struct memory_writer *w = memory_writer_new();
+    struct copy_options with = *o;
+    with.lanes = rows[i].lanes;
+    w->writer.part_min_bytes = rows[i].part_min_bytes;
+    w->writer.parts_max = 10000;
+    help_copy(&m->source, &w->writer, &with, &again);
+    assert_int_equal(w->length, length);
+    assert_memory_equal(w->bytes, bytes, length);
+    assert_string_equal(again.object_sha256, r.object_sha256);
+    assert_true(w->parts >= rows[i].parts);
+    assert_int_equal(w->last_part == 0, first_is_last);
+    copy_result_release(&again);
+    object_writer_free(&w->writer);
+  }
+  copy_result_release(&r);
+  free(bytes);
+  source_free(&m->source);
 }

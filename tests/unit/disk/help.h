@@ -61,6 +61,7 @@ struct memory_writer {
   uint64_t length;
   _Atomic uint32_t parts;
   _Atomic uint64_t largest_part;
+  _Atomic uint32_t last_part; // number of the one that came last
   int restart_at_mib; // an ordered writer starts its body over once, when it has read so much
   size_t step;        // bytes per read of a body; 0 = whole
   bool was_in_memory; // last part came with .bytes
@@ -69,6 +70,18 @@ struct memory_writer {
   _Atomic bool hanging, interrupted;
 };
 struct memory_writer *memory_writer_new(void);
+
+// Copies. help_copy() fails the test when the copy fails. o: with the format.
+void help_copy(struct source *s, struct object_writer *w, const struct copy_options *o,
+               struct copy_result *ret);
+void help_copy_to_file(struct source *s, const char *path, const struct copy_options *o,
+                       struct copy_result *ret);
+// The copy fails with that kind, and all of the words (NULL at the end) are in the message.
+void help_copy_refused(struct source *s, struct object_writer *w, const struct copy_options *o,
+                       enum err_kind kind, ...);
+// Of a packed format: the same bytes come out in a file, in parts of whatever size, and with any
+// number of lanes. first_is_last: the first part is the last to come.
+void help_same_in_parts(const struct copy_options *o, bool exact_map, bool first_is_last);
 
 // Fills with something that is neither zero nor repetitive.
 void help_fill(uint8_t *at, size_t length, uint64_t seed);

@@ -7,19 +7,6 @@
 #include "base/str.h"
 #include "tests/unit/disk/help.h"
 
-static void copy_to_file(struct source *s, int format, const char *path, struct copy_result *ret)
-{
-  struct err err = ERR_INIT;
-  struct tally tally = {0};
-  struct object_writer *w;
-  assert_int_equal(object_writer_file(path, "unit/test", true, &w, &err), 0);
-  struct copy_job job = {
-      .source = s, .object = w, .options = {.format = format, .object_sha256 = true}};
-  if (copy_run(&job, &tally, ret, &err) != 0)
-    fail_msg("%s", err.message);
-  object_writer_free(w);
-}
-
 static void sha256_of_file(const char *path, char ret[65])
 {
   char *output;
@@ -35,7 +22,7 @@ static void good_image(struct source *s, int format)
   const char *raw = help_path("image.raw");
   const char *name = disk_format_names[format];
   struct copy_result r;
-  copy_to_file(s, format, path, &r);
+  help_copy_to_file(s, path, &(struct copy_options){.format = format, .object_sha256 = true}, &r);
   if (format == DISK_FORMAT_QCOW2)
     run_ok("qemu-img", "check", "-f", name, path);
   run_ok("qemu-img", "convert", "-f", name, "-O", "raw", path, raw);
@@ -135,7 +122,7 @@ static void a_nearly_empty_tebibyte(void **state)
   struct source s = {.ops = &far_ops, .size_bytes = 1ull << 40, .exact_map = true};
   const char *path = help_path("far.qcow2");
   struct copy_result r;
-  copy_to_file(&s, DISK_FORMAT_QCOW2, path, &r);
+  help_copy_to_file(&s, path, &(struct copy_options){.format = DISK_FORMAT_QCOW2}, &r);
   run_ok("qemu-img", "check", "-f", "qcow2", path);
   assert_true(r.stored_bytes < MIB);
   char *map;
@@ -161,16 +148,10 @@ static void several_refcount_blocks(void **state)
 {
   (void)state;
   static const struct source_ops full_ops = {.name = "full", .read = full_read};
-  struct source s = {.ops = &full_ops, .size_bytes = 4608 * MIB + 65536};
+  struct source s = {.ops = &full_ops, .size_bytes = 4608 * MIB + 65536, .exact_map = true};
   const char *path = help_path("full.qcow2");
   struct copy_result r;
-  struct err err = ERR_INIT;
-  struct tally tally = {0};
-  struct object_writer *w;
-  assert_int_equal(object_writer_file(path, "unit/test", true, &w, &err), 0);
-  struct copy_job job = {.source = &s, .object = w, .options = {.format = DISK_FORMAT_QCOW2}};
-  assert_int_equal(copy_run(&job, &tally, &r, &err), 0);
-  object_writer_free(w);
+  help_copy_to_file(&s, path, &(struct copy_options){.format = DISK_FORMAT_QCOW2}, &r);
   run_ok("qemu-img", "check", "-f", "qcow2", path);
   assert_true(r.stored_bytes > 4608 * MIB);
   copy_result_release(&r);
@@ -185,12 +166,9 @@ static void existing_files_are_not_overwritten(void **state)
   help_write_file(path, "mine", 4);
   struct object_writer *w;
   struct err err = ERR_INIT;
-  struct tally tally = {0};
-  struct copy_result r;
   assert_int_equal(object_writer_file(path, "a/b", false, &w, &err), 0);
-  struct copy_job job = {.source = &m->source, .object = w, .options = {.format = DISK_FORMAT_RAW}};
-  assert_int_equal(copy_run(&job, &tally, &r, &err), -1);
-  assert_int_equal(err.kind, ERR_EXISTS);
+  help_copy_refused(&m->source, w, &(struct copy_options){.format = DISK_FORMAT_RAW}, ERR_EXISTS,
+                    NULL);
   assert_int_equal(object_abort(w, &err), 0);
   object_writer_free(w);
   size_t length;

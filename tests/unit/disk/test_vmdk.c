@@ -19,28 +19,6 @@ struct told { // by the reader
   char adapter[16], heads[16], cylinders[16], hardware[16];
 };
 
-static void copy_with(struct source *s, struct object_writer *w, const struct copy_options *o,
-                      struct copy_result *ret)
-{
-  struct err err = ERR_INIT;
-  struct tally tally = {0};
-  struct copy_job job = {.source = s, .object = w, .options = *o};
-  job.options.format = DISK_FORMAT_VMDK;
-  job.options.object_sha256 = true;
-  if (copy_run(&job, &tally, ret, &err) != 0)
-    fail_msg("%s", err.message);
-}
-
-static void copy_to_file(struct source *s, const char *path, const struct copy_options *o,
-                         struct copy_result *ret)
-{
-  struct err err = ERR_INIT;
-  struct object_writer *w;
-  assert_int_equal(object_writer_file(path, "unit/test", true, &w, &err), 0);
-  copy_with(s, w, o, ret);
-  object_writer_free(w);
-}
-
 static int64_t number(struct json_object *o, const char *key)
 {
   return json_object_get_int64(json_object_object_get(o, key));
@@ -73,7 +51,7 @@ static bool stream_is_good(const char *path, const char *raw, struct told *ret)
 
 // ---- good ones ------------------------------------------------------------------------------
 
-static const struct copy_options plain;
+static const struct copy_options plain = {.format = DISK_FORMAT_VMDK, .object_sha256 = true};
 
 static void image_is_good(const char *path, const struct copy_result *r, struct told *ret)
 {
@@ -99,7 +77,7 @@ static void good_image(uint64_t size, const uint64_t (*data)[2], int64_t grains,
   const char *path = help_path("image.vmdk");
   struct copy_result r;
   struct told told;
-  copy_to_file(&m->source, path, &plain, &r);
+  help_copy_to_file(&m->source, path, &plain, &r);
   assert_string_equal(r.layout, "packed");
   image_is_good(path, &r, &told);
   assert_int_equal(told.capacity, (size + SECTOR - 1) / SECTOR);
@@ -143,7 +121,7 @@ static void nothing_at_all(void **state)
   const char *path = help_path("nothing.vmdk");
   struct copy_result r;
   struct told told;
-  copy_to_file(&m->source, path, &plain, &r);
+  help_copy_to_file(&m->source, path, &plain, &r);
   run_ok("qemu-img", "check", "-q", "-f", "vmdk", path);
   assert_true(stream_is_good(path, help_path("nothing.raw"), &told));
   assert_int_equal(told.capacity, 1);
@@ -165,11 +143,12 @@ static void zeros_in_data_leave_no_trace(void **state)
   memset(m->bytes, 0, 40 * MIB);
   m->bytes[5 * MIB] = 1;
   const char *path = help_path("zeros.vmdk");
-  static const struct copy_options all_of_it = {.no_sparse = true};
+  static const struct copy_options all_of_it = {
+      .format = DISK_FORMAT_VMDK, .object_sha256 = true, .no_sparse = true};
   for (int written = 0; written < 2; written++) {
     struct copy_result r;
     struct told told;
-    copy_to_file(&m->source, path, written ? &all_of_it : &plain, &r);
+    help_copy_to_file(&m->source, path, written ? &all_of_it : &plain, &r);
     image_is_good(path, &r, &told);
     assert_int_equal(told.grains, written ? 640 : 1);
     assert_int_equal(told.tables, written ? 2 : 1);
@@ -178,39 +157,10 @@ static void zeros_in_data_leave_no_trace(void **state)
   source_free(&m->source);
 }
 
-// The same bytes come out whatever takes them.
 static void parts_make_the_same_object(void **state)
 {
   (void)state;
-  static const uint64_t data[][2] = {{0, 25 * MIB}, {90 * MIB, 9 * MIB}, {0, 0}};
-  static const struct {
-    uint64_t part_min_bytes;
-    uint32_t parts;
-    int lanes;
-  } rows[] = {{5 * MIB, 3, 1}, {5 * MIB, 3, 7}, {24 * MIB, 2, 4}, {0, 3, 4}};
-  struct memory_source *m = memory_source_new(130 * MIB, data);
-  const char *path = help_path("parts.vmdk");
-  struct copy_result r, again;
-  copy_to_file(&m->source, path, &plain, &r);
-  size_t length;
-  uint8_t *bytes = help_read_file(path, &length);
-  assert_int_equal(length, r.stored_bytes);
-  for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-    struct memory_writer *w = memory_writer_new();
-    struct copy_options o = {.lanes = rows[i].lanes};
-    w->writer.part_min_bytes = rows[i].part_min_bytes;
-    w->writer.parts_max = 10000;
-    copy_with(&m->source, &w->writer, &o, &again);
-    assert_int_equal(w->length, length);
-    assert_memory_equal(w->bytes, bytes, length);
-    assert_string_equal(again.object_sha256, r.object_sha256);
-    assert_true(w->parts >= rows[i].parts);
-    copy_result_release(&again);
-    object_writer_free(&w->writer);
-  }
-  copy_result_release(&r);
-  free(bytes);
-  source_free(&m->source);
+  help_same_in_parts(&plain, true, false);
 }
 
 static void what_it_says_about_itself(void **state)
@@ -229,10 +179,10 @@ static void what_it_says_about_itself(void **state)
   struct memory_source *m = memory_source_new(192 * MIB, data);
   for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
     const char *path = help_path("says.vmdk");
-    struct copy_options o = {.vmdk = rows[i].options};
+    struct copy_options o = {.format = DISK_FORMAT_VMDK, .vmdk = rows[i].options};
     struct copy_result r;
     struct told told;
-    copy_to_file(&m->source, path, &o, &r);
+    help_copy_to_file(&m->source, path, &o, &r);
     assert_true(stream_is_good(path, help_path("says.raw"), &told));
     assert_string_equal(told.adapter, rows[i].adapter);
     assert_string_equal(told.heads, rows[i].heads);
@@ -253,7 +203,7 @@ static void an_empty_tebibyte(void **state)
   struct source *s = help_open(raw);
   struct copy_result r;
   int64_t start_ms = clock_ms();
-  copy_to_file(s, path, &plain, &r);
+  help_copy_to_file(s, path, &plain, &r);
   assert_true(clock_ms() - start_ms < 5000);
   source_free(s);
   assert_true(r.stored_bytes < MIB);
@@ -276,7 +226,7 @@ static void a_few_blocks_in_eight_tebibytes(void **state)
   struct source *s = help_open(raw);
   struct copy_result r;
   struct told told;
-  copy_to_file(s, path, &plain, &r);
+  help_copy_to_file(s, path, &plain, &r);
   source_free(s);
   const char *stream = help_path("stream.raw");
   assert_true(stream_is_good(path, stream, &told));
@@ -337,14 +287,8 @@ static void a_writer_that_needs_the_length(void **state)
   struct memory_source *m = memory_source_new(MIB, data);
   struct memory_writer *w = memory_writer_new();
   w->writer.any_length = false;
-  struct copy_job job = {
-      .source = &m->source, .object = &w->writer, .options = {.format = DISK_FORMAT_VMDK}};
-  struct copy_result r;
-  struct tally tally = {0};
-  struct err err = ERR_INIT;
-  assert_int_equal(copy_run(&job, &tally, &r, &err), -1);
-  assert_int_equal(err.kind, ERR_UNSUPPORTED);
-  assert_non_null(strstr(err.message, "vmdk cannot be written there"));
+  help_copy_refused(&m->source, &w->writer, &plain, ERR_UNSUPPORTED, "vmdk cannot be written there",
+                    NULL);
   object_writer_free(&w->writer);
   source_free(&m->source);
 }
@@ -374,7 +318,7 @@ static void damage_is_found(void **state)
   const char *path = help_path("damaged.vmdk");
   struct copy_result r;
   struct told told;
-  copy_to_file(&m->source, path, &plain, &r);
+  help_copy_to_file(&m->source, path, &plain, &r);
   size_t length;
   uint8_t *bytes = help_read_file(path, &length);
   size_t first = 128 * SECTOR; // the first grain, behind the head

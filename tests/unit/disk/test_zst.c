@@ -13,24 +13,7 @@
 
 #define CHUNK COPY_CHUNK_BYTES
 
-static void copy_into(struct source *s, struct object_writer *w, struct copy_result *ret)
-{
-  struct err err = ERR_INIT;
-  struct tally tally = {0};
-  struct copy_job job = {
-      .source = s, .object = w, .options = {.format = DISK_FORMAT_RAW_ZST, .object_sha256 = true}};
-  if (copy_run(&job, &tally, ret, &err) != 0)
-    fail_msg("%s", err.message);
-}
-
-static void copy_to_file(struct source *s, const char *path, struct copy_result *ret)
-{
-  struct err err = ERR_INIT;
-  struct object_writer *w;
-  assert_int_equal(object_writer_file(path, "unit/test", true, &w, &err), 0);
-  copy_into(s, w, ret);
-  object_writer_free(w);
-}
+static const struct copy_options zst = {.format = DISK_FORMAT_RAW_ZST, .object_sha256 = true};
 
 // Reads all of it. The kind of the error; ERR_NONE: it is whole.
 static enum err_kind read_fails(const char *path, struct err *err)
@@ -57,7 +40,7 @@ static void good_image(uint64_t size, const uint64_t (*data)[2])
   struct memory_source *m = memory_source_new(size, data);
   const char *path = help_path("image.raw.zst"), *raw = help_path("image.raw");
   struct copy_result r;
-  copy_to_file(&m->source, path, &r);
+  help_copy_to_file(&m->source, path, &zst, &r);
   run_ok("zstd", "-t", "-q", path);
   run_ok("zstd", "-d", "-q", "-f", path, "-o", raw);
   char by_python[128], by_us[128];
@@ -103,7 +86,7 @@ static void holes_stay_holes(void **state)
   struct memory_source *m = memory_source_new(80 * MIB, data);
   const char *path = help_path("holes.raw.zst");
   struct copy_result r;
-  copy_to_file(&m->source, path, &r);
+  help_copy_to_file(&m->source, path, &zst, &r);
   copy_result_release(&r);
   struct source *s = help_open(path);
   struct extents before = {0}, after = {0};
@@ -121,49 +104,10 @@ static void holes_stay_holes(void **state)
   source_free(&m->source);
 }
 
-// The same bytes come out whatever takes them.
 static void parts_make_the_same_object(void **state)
 {
   (void)state;
-  static const uint64_t data[][2] = {{0, 50 * MIB}, {90 * MIB, 21 * MIB}, {0, 0}};
-  static const struct {
-    uint64_t part_min_bytes;
-    uint32_t parts;
-  } rows[] = {{5 * MIB, 6}, {24 * MIB, 3}};
-  struct memory_source *m = memory_source_new(130 * MIB, data);
-  const char *path = help_path("parts.raw.zst");
-  struct copy_result r, again;
-  copy_to_file(&m->source, path, &r);
-  size_t length;
-  uint8_t *bytes = help_read_file(path, &length);
-  assert_int_equal(length, r.stored_bytes);
-  for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-    struct memory_writer *w = memory_writer_new();
-    w->writer.part_min_bytes = rows[i].part_min_bytes;
-    w->writer.parts_max = 10000;
-    copy_into(&m->source, &w->writer, &again);
-    assert_int_equal(w->length, length);
-    assert_memory_equal(w->bytes, bytes, length);
-    assert_string_equal(again.object_sha256, r.object_sha256);
-    assert_true(w->parts >= rows[i].parts);
-    copy_result_release(&again);
-    object_writer_free(&w->writer);
-  }
-  copy_result_release(&r);
-  free(bytes);
-  source_free(&m->source);
-}
-
-static void refused(struct source *s, struct object_writer *w, enum err_kind kind)
-{
-  struct copy_job job = {.source = s, .object = w, .options = {.format = DISK_FORMAT_RAW_ZST}};
-  struct copy_result r;
-  struct tally tally = {0};
-  struct err err = ERR_INIT;
-  assert_int_equal(copy_run(&job, &tally, &r, &err), -1);
-  assert_int_equal(err.kind, kind);
-  assert_non_null(strstr(err.message, "use "));
-  assert_non_null(strstr(err.message, "qcow2"));
+  help_same_in_parts(&zst, true, false);
 }
 
 static void too_much_for_its_parts(void **state)
@@ -173,7 +117,7 @@ static void too_much_for_its_parts(void **state)
   struct memory_source *m = memory_source_new(80 * MIB, all);
   struct memory_writer *w = memory_writer_new();
   w->writer.parts_max = 1;
-  refused(&m->source, &w->writer, ERR_LIMIT);
+  help_copy_refused(&m->source, &w->writer, &zst, ERR_LIMIT, "use ", "qcow2", NULL);
   object_writer_free(&w->writer);
   source_free(&m->source);
 }
@@ -185,7 +129,7 @@ static void a_writer_that_needs_the_length(void **state)
   struct memory_source *m = memory_source_new(MIB, data);
   struct memory_writer *w = memory_writer_new();
   w->writer.any_length = false;
-  refused(&m->source, &w->writer, ERR_UNSUPPORTED);
+  help_copy_refused(&m->source, &w->writer, &zst, ERR_UNSUPPORTED, "use ", "qcow2", NULL);
   object_writer_free(&w->writer);
   source_free(&m->source);
 }
@@ -197,7 +141,7 @@ static void an_empty_tebibyte(void **state)
   run_ok("truncate", "-s", "1T", raw);
   struct source *s = help_open(raw);
   struct copy_result r;
-  copy_to_file(s, path, &r);
+  help_copy_to_file(s, path, &zst, &r);
   source_free(s);
   assert_true(r.stored_bytes < 48 * MIB); // 4 bytes for each 128 KiB: zstd knows nothing shorter
   char digest[128];
@@ -299,7 +243,7 @@ static void small_image(uint8_t **ret, size_t *ret_length)
   struct memory_source *m = memory_source_new(60 * MIB, data);
   const char *path = help_path("small.raw.zst");
   struct copy_result r;
-  copy_to_file(&m->source, path, &r);
+  help_copy_to_file(&m->source, path, &zst, &r);
   copy_result_release(&r);
   source_free(&m->source);
   *ret = help_read_file(path, ret_length);

@@ -133,6 +133,13 @@ static void test_refused(void **state)
       {HEAD "\"source\":{\"null\":true},\"target\":{\"reach\":{\"kind\":\"file\",\"path\":\"/x\","
             "\"format\":\"vmdk\"}},\"vmdkHardware\":3}",
        NULL, "vmdkHardware must be 4 or more"},
+      {OK ",\"compress\":true}", NULL, "a new image of format qcow2"},
+      {HEAD "\"source\":{\"null\":true},\"target\":{\"reach\":{\"kind\":\"file\",\"path\":\"/x\","
+            "\"format\":\"qcow2\"}},\"compress\":true}",
+       NULL, "a new image of format qcow2"}, // it is there already
+      {HEAD "\"source\":{\"null\":true},\"target\":{\"reach\":{\"kind\":\"file\",\"path\":\"/x\","
+            "\"create\":true,\"format\":\"raw\"}},\"compress\":true}",
+       NULL, "a new image of format qcow2"},
       {"{\"version\":1", NULL, ""},
       {"[]", NULL, ""},
       {OK "}", "[]", "secrets: not a JSON object"},

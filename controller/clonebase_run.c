@@ -1,0 +1,709 @@
+// SPDX-License-Identifier: Apache-2.0
+// The runner of CloneBase. Disks that have to be brought from elsewhere come by a VMMigration of
+// its own: retry, resume, progress and verification are that one's; what it made is then registered
+// in place.
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "controller/keeping.h"
+#include "crds/clonebase.h"
+#include "crds/cloneset.h"
+#include "providers/clone.h"
+#include "reconcile/base.h"
+#include "reconcile/migration.h"
+
+#define ACTIONS_PER_STEP 8
+#define POLL_MS          200
+#define FAILED_RETRY_MS  60000 // what was final may not be for ever: space, permissions
+
+DEFINE_CLEANUP(object_free, struct object *)
+
+struct basing {
+  struct keeping k;
+  const struct clonebase_spec *spec;
+  struct clonebase_status *st;
+  bool copies_itself; // the platform copies machines: no VMMigration needed
+  char *machine;      // what the VMMigration made
+  char *percent;      // of it
+  struct err unreachable;
+};
+
+static uint64_t bit(bool on, uint64_t fact)
+{
+  return on ? fact : 0;
+}
+
+static int basing_provider(struct basing *b, struct provider **ret, struct err *err)
+{
+  if (!b->k.access.handle && provider_access(b->k.m, b->k.key.ns, &b->spec->provider,
+                                             PROVIDER_CLONE, &b->k.access, err) != 0)
+    return -1;
+  *ret = b->k.access.handle;
+  return 0;
+}
+
+// ---- the migration that brings disks --------------------------------------------------------
+
+static bool needs_disks(const struct basing *b)
+{
+  return b->spec->image || (b->spec->vm && b->spec->vm->take == BASE_COPY && !b->copies_itself);
+}
+
+static void migration_name(const struct basing *b, char ret[254])
+{
+  snprintf(ret, 254, "%.240s-base", b->k.key.name);
+}
+
+static bool is_ours(const struct basing *b, const struct object *o)
+{
+  const struct object_owner *owners = o->meta.owners.items;
+  return o->meta.owners.count > 0 && str_eq(owners[0].uid, b->k.o->meta.uid);
+}
+
+static void take_migration(struct basing *b, const struct object *o)
+{
+  const struct vmmigration_status *st = o->status;
+  if (st->result.vm)
+    b->machine = str_dup(st->result.vm->id);
+  b->percent = str_dup(st->summary.progress);
+  if (!str_eq(st->phase, migration_phase_names[PHASE_FAILED]))
+    return;
+  const struct condition *failed = condition_find(&st->conditions, "Failed");
+  err_set(&b->unreachable, ERR_INVALID,
+          "VMMigration %s/%s failed: %.500s; see it, mend what it says, "
+          "and ask it for a retry",
+          o->meta.ns, o->meta.name, failed && failed->message ? failed->message : "");
+}
+
+static uint64_t look_at_migration(struct basing *b)
+{
+  struct object *o CLEANUP(object_free_p) = NULL;
+  struct err failed = ERR_INIT;
+  char name[254];
+  migration_name(b, name);
+  if (store_get(b->k.m->store, OBJECT_VM_MIGRATION, b->k.key.ns, name, &o, &failed) != 0) {
+    if (failed.kind != ERR_NOT_FOUND)
+      b->k.err = failed;
+    return 0;
+  }
+  if (!is_ours(b, o)) {
+    err_set(&b->k.err, ERR_EXISTS, "VMMigration %s/%s is there and is not of this CloneBase",
+            b->k.key.ns, name);
+    return 0;
+  }
+  take_migration(b, o);
+  const struct vmmigration_status *st = o->status;
+  return BASE_FACT(DISKS_ASKED) |
+         bit(str_eq(st->phase, migration_phase_names[PHASE_SUCCEEDED]), BASE_FACT(DISKS_DONE)) |
+         bit(str_eq(st->phase, migration_phase_names[PHASE_FAILED]) ||
+                 str_eq(st->phase, migration_phase_names[PHASE_CANCELLED]),
+             BASE_FACT(DISKS_BAD));
+}
+
+static struct json_object *reference(const struct ref *ref, const char *ns)
+{
+  struct json_object *json = json_object_new_object();
+  json_object_object_add(json, "name", json_object_new_string(ref->name));
+  json_object_object_add(json, "namespace", json_object_new_string(ref->ns ? ref->ns : ns));
+  return json;
+}
+
+static void add_text(struct json_object *to, const char *name, const char *value)
+{
+  if (value)
+    json_object_object_add(to, name, json_object_new_string(value));
+}
+
+static struct json_object *migration_source(const struct basing *b)
+{
+  struct json_object *source = json_object_new_object();
+  struct json_object *what = json_object_new_object();
+  if (b->spec->image) {
+    json_object_object_add(what, "storeRef", reference(&b->spec->image->store, b->k.key.ns));
+    add_text(what, "path", b->spec->image->path);
+    json_object_object_add(source, "image", what);
+    return source;
+  }
+  json_object_object_add(what, "providerRef", reference(&b->spec->provider, b->k.key.ns));
+  add_text(what, "name", b->spec->vm->name);
+  add_text(what, "id", b->spec->vm->id);
+  json_object_object_add(source, "vm", what);
+  return source;
+}
+
+static struct json_object *migration_target(const struct basing *b)
+{
+  struct json_object *target = json_object_new_object();
+  struct json_object *vm = json_object_new_object();
+  cleanup_free char *name = keeping_far_name(b->k.o);
+  json_object_object_add(vm, "providerRef", reference(&b->spec->provider, b->k.key.ns));
+  add_text(vm, "name", name);
+  add_text(vm, "storage", b->spec->storage);
+  add_text(vm, "powerState", "Off");
+  if (b->spec->cpus)
+    json_object_object_add(vm, "cpus", json_object_new_int64(b->spec->cpus));
+  if (b->spec->memory_bytes)
+    json_object_object_add(vm, "memory", json_object_new_int64(b->spec->memory_bytes));
+  json_object_object_add(target, "vm", vm);
+  return target;
+}
+
+static struct json_object *policy(const char *name, const char *value)
+{
+  struct json_object *json = json_object_new_object();
+  add_text(json, name, value);
+  return json;
+}
+
+static struct json_object *migration_json(const struct basing *b, const char *name)
+{
+  static const char *const shutdowns[] = {"Guest", "Force", "Never"};
+  struct json_object *json = json_object_new_object();
+  struct json_object *meta = json_object_new_object();
+  struct json_object *spec = json_object_new_object();
+  add_text(json, "apiVersion", CRDS_API_VERSION);
+  add_text(json, "kind", "VMMigration");
+  add_text(meta, "namespace", b->k.key.ns);
+  add_text(meta, "name", name);
+  json_object_object_add(json, "metadata", meta);
+  json_object_object_add(spec, "source", migration_source(b));
+  json_object_object_add(spec, "target", migration_target(b));
+  if (b->spec->vm) {
+    json_object_object_add(spec, "shutdown",
+                           policy("policy", shutdowns[b->spec->vm->shutdown.policy]));
+    json_object_object_add(spec, "sourceAfter", policy("action", "Restore"));
+  }
+  json_object_object_add(json, "spec", spec);
+  return json;
+}
+
+static void add_owner(const struct basing *b, struct object *o)
+{
+  struct object_owner *owner = list_add(&o->meta.owners, sizeof(*owner), 1);
+  if (owner)
+    *owner = (struct object_owner){str_dup(CRDS_API_VERSION), str_dup("CloneBase"),
+                                   str_dup(b->k.key.name), str_dup(b->k.o->meta.uid), true};
+}
+
+static int act_ask_disks(struct basing *b, struct err *err)
+{
+  struct object *o CLEANUP(object_free_p) = NULL;
+  char name[254];
+  migration_name(b, name);
+  struct json_object *json = migration_json(b, name);
+  int rc = object_decode_strict(json, &o, err);
+  json_object_put(json);
+  if (rc != 0)
+    return -1;
+  add_owner(b, o);
+  keeping_text(&b->st->memory.migration, name);
+  return b->k.m->store->ops->create(b->k.m->store, o, err);
+}
+
+// ---- facts ----------------------------------------------------------------------------------
+
+static bool clone_names(const struct object *o, const char *base)
+{
+  const struct clone_spec *spec = o->spec;
+  const struct clone_status *st = o->status;
+  return spec->base && str_eq(spec->base->name, base) &&
+         (st->owned.count > 0 || !o->meta.deletion_timestamp);
+}
+
+static bool set_names(const struct object *o, const char *base)
+{
+  const struct cloneset_spec *spec = o->spec;
+  return str_eq(spec->base.name, base) && !o->meta.deletion_timestamp;
+}
+
+static int64_t count_dependents(struct basing *b, enum object_kind kind,
+                                bool (*names)(const struct object *o, const char *base))
+{
+  struct object_key *keys CLEANUP(cleanup_free_) = NULL;
+  struct object_store *store = b->k.m->store;
+  size_t count = 0;
+  int64_t dependents = 0;
+  if (store->ops->list(store, kind, b->k.key.ns, &keys, &count, &b->k.err) != 0)
+    return 0;
+  for (size_t i = 0; i < count; i++) {
+    struct object *o CLEANUP(object_free_p) = NULL;
+    struct err gone = ERR_INIT;
+    if (store->ops->get(store, &keys[i], &o, &gone) == 0 && !o->invalid)
+      dependents += names(o, b->k.key.name);
+  }
+  return dependents;
+}
+
+static bool retained(const struct basing *b)
+{
+  bool ours = b->spec->image || (b->spec->vm && b->spec->vm->take == BASE_COPY) ||
+              (b->spec->template_ && !b->spec->template_->name);
+  return b->spec->deletion_policy == BASE_RETAIN ||
+         (b->spec->deletion_policy == BASE_DELETION_DEFAULT && !ours);
+}
+
+static void take_seen(struct basing *b, const struct base_seen *seen, uint64_t *facts)
+{
+  bool modified = b->st->revision && seen->revision && !str_eq(b->st->revision, seen->revision);
+  if (!b->st->revision && seen->done)
+    keeping_text(&b->st->revision, seen->revision);
+  if (seen->done)
+    keeping_text(&b->st->id, seen->id);
+  b->st->bytes = seen->bytes;
+  b->st->modified = modified;
+  *facts |= bit(modified, BASE_FACT(MODIFIED)) | bit(seen->running, BASE_FACT(RUNNING));
+}
+
+static uint64_t look(struct basing *b)
+{
+  struct base_seen seen CLEANUP(base_seen_release) = {0};
+  struct owned o = keeping_owned_view(b->k.owned->items);
+  struct provider *p;
+  uint64_t facts = BASE_FACT(SEEN);
+  b->unreachable = (struct err)ERR_INIT;
+  if (basing_provider(b, &p, &b->unreachable) != 0)
+    return 0;
+  if (provider_base_get(p, &o, &seen, &b->unreachable) != 0) {
+    if (b->unreachable.kind != ERR_NOT_FOUND)
+      return 0;
+    b->unreachable = (struct err)ERR_INIT;
+    return facts;
+  }
+  take_seen(b, &seen, &facts);
+  return facts | BASE_FACT(EXISTS);
+}
+
+// Asked while it matters: of a machine that is to be copied.
+static void find_who_copies(struct basing *b)
+{
+  struct provider *p;
+  if (!b->spec->vm || b->spec->vm->take != BASE_COPY || b->k.err.kind != ERR_NONE)
+    return;
+  if (basing_provider(b, &p, &b->k.err) == 0)
+    b->copies_itself = provider_copies_machines(p);
+}
+
+static uint64_t observe(struct basing *b)
+{
+  static const struct keeping_bits bits = {BASE_FACT(DELETING), BASE_FACT(FINALIZER),
+                                           BASE_FACT(ABANDON), BASE_FACT(ERROR), BASE_FACT(HICCUP)};
+  b->st->dependents = count_dependents(b, OBJECT_CLONE, clone_names) +
+                      count_dependents(b, OBJECT_CLONE_SET, set_names);
+  b->st->in_use = b->st->dependents > 0;
+  if (!b->st->memory.made && !b->k.o->meta.deletion_timestamp)
+    find_who_copies(b);
+  bool planned = b->k.owned->count > 0;
+  bool made = b->st->memory.made;
+  uint64_t facts =
+      keeping_observe(&b->k, &bits) | bit(retained(b), BASE_FACT(RETAIN)) |
+      bit(b->spec->suspend, BASE_FACT(SUSPENDED)) | bit(b->st->in_use, BASE_FACT(DEPENDENTS)) |
+      bit(b->st->memory.checked, BASE_FACT(CHECKED)) | bit(needs_disks(b), BASE_FACT(NEEDS_DISKS)) |
+      bit(planned, BASE_FACT(PLANNED)) | bit(made, BASE_FACT(MADE));
+  if (needs_disks(b) && !made && b->k.err.kind == ERR_NONE)
+    facts |= look_at_migration(b);
+  if (planned && made && !(facts & (BASE_FACT(ERROR) | BASE_FACT(HICCUP))))
+    facts |= look(b);
+  return facts;
+}
+
+// ---- actions --------------------------------------------------------------------------------
+
+static void make_order(struct basing *b, struct base_order *ret)
+{
+  const struct clonebase_template *t = b->spec->template_;
+  const struct clonebase_vm *vm = b->spec->vm;
+  *ret = (struct base_order){
+      .name = keeping_far_name(b->k.o),
+      .uid = str_dup(b->k.o->meta.uid),
+      .owner = str_dup(b->k.owner),
+      .vm = str_dup(b->machine ? b->machine
+                    : vm       ? (vm->name ? vm->name : vm->id)
+                               : NULL),
+      .convert = b->machine || (vm && vm->take == BASE_CONVERT),
+      .template_ = str_dup(t ? t->name : NULL),
+      .server = str_dup(t ? t->server : NULL),
+      .alias = str_dup(t ? t->alias : NULL),
+      .fingerprint = str_dup(t ? t->fingerprint : NULL),
+      // What a VMMigration brought was given them by it.
+      .storage = str_dup(b->machine ? NULL : b->spec->storage),
+      .cpus = b->machine ? 0 : b->spec->cpus,
+      .memory_bytes = b->machine ? 0 : b->spec->memory_bytes,
+  };
+}
+
+static int act_nothing(struct basing *b, struct err *err)
+{
+  (void)b;
+  (void)err;
+  return 0;
+}
+
+static int act_add_finalizer(struct basing *b, struct err *err)
+{
+  return set_cleanup_finalizer(b->k.m, b->k.o, true, err);
+}
+
+// What the VMMigration made, and nobody registered: it bears that one's mark.
+static int delete_unregistered(struct basing *b, const struct object *migration, struct err *err)
+{
+  struct vm vm CLEANUP(vm_release) = {0};
+  struct provider *p;
+  struct err failed = ERR_INIT;
+  cleanup_free char *mark = str_printf("%s/%s/%s/%s/", b->k.m->installation, migration->meta.ns,
+                                       migration->meta.name, migration->meta.uid);
+  take_migration(b, migration);
+  if (!b->machine || b->st->memory.made)
+    return 0;
+  if (basing_provider(b, &p, err) != 0)
+    return -1;
+  if (provider_find_vm(p, b->machine, &vm, &failed) != 0) {
+    if (failed.kind == ERR_NOT_FOUND)
+      return 0;
+    *err = failed;
+    return -1;
+  }
+  return owner_same(vm.owner, mark) ? provider_delete_vm(p, &vm, err) : 0;
+}
+
+static int act_remove_finalizer(struct basing *b, struct err *err)
+{
+  struct object *migration CLEANUP(object_free_p) = NULL;
+  struct object_store *store = b->k.m->store;
+  struct err gone = ERR_INIT;
+  const char *name = b->st->memory.migration;
+  if (name && store_get(store, OBJECT_VM_MIGRATION, b->k.key.ns, name, &migration, &gone) == 0 &&
+      is_ours(b, migration)) {
+    if (delete_unregistered(b, migration, err) != 0 ||
+        (!migration->meta.deletion_timestamp && store->ops->remove(store, migration, err) != 0))
+      return -1;
+  }
+  return set_cleanup_finalizer(b->k.m, b->k.o, false, err);
+}
+
+// A machine that runs is stopped first, if that was asked for. What a VMMigration brings is stopped
+// by that one. Returns 1 while it runs still.
+static int stop_source(struct basing *b, struct provider *p, struct err *err)
+{
+  const struct clonebase_vm *vm = b->spec->vm;
+  struct clone_seen seen CLEANUP(clone_seen_release) = {0};
+  if (!vm || needs_disks(b) || vm->shutdown.policy == BASE_SHUTDOWN_NEVER)
+    return 0;
+  if (provider_clone_get(p, vm->name ? vm->name : vm->id, &seen, err) != 0)
+    return -1;
+  if (seen.power == VM_POWER_OFF)
+    return 0;
+  bool asked = b->st->memory.stopped;
+  bool late =
+      asked && b->k.now_ms >= keeping_time_of(b->st->memory.stop_time) + vm->shutdown.timeout_ms;
+  if (late && vm->shutdown.policy == BASE_SHUTDOWN_GUEST)
+    return err_set(err, ERR_TIMEOUT, "'%s' did not shut down within vm.shutdown.timeout",
+                   seen.name);
+  enum power_action how =
+      vm->shutdown.policy == BASE_SHUTDOWN_FORCE ? POWER_OFF : POWER_GUEST_SHUTDOWN;
+  if (asked && how == POWER_GUEST_SHUTDOWN)
+    return 1;
+  b->st->memory.stopped = true;
+  keeping_time(&b->st->memory.stop_time, b->k.now_ms);
+  return keeping_save(&b->k, 1) == 1 && provider_clone_power(p, seen.id, how, err) != 0 ? -1 : 1;
+}
+
+static int start_source(struct basing *b, struct provider *p, struct err *err)
+{
+  const struct clonebase_vm *vm = b->spec->vm;
+  struct clone_seen seen CLEANUP(clone_seen_release) = {0};
+  if (!b->st->memory.stopped || vm->take != BASE_COPY)
+    return 0;
+  if (provider_clone_get(p, vm->name ? vm->name : vm->id, &seen, err) != 0)
+    return -1;
+  return provider_clone_power(p, seen.id, POWER_ON, err);
+}
+
+// What the VMMigration brings is checked by that one's preflight.
+static int act_check(struct basing *b, struct err *err)
+{
+  struct findings f CLEANUP(findings_release) = {0};
+  struct base_order order;
+  struct provider *p;
+  if (basing_provider(b, &p, err) != 0)
+    return -1;
+  if (!provider_can_clone(p))
+    return err_set(err, ERR_UNSUPPORTED, "providers of type %s keep no clones",
+                   provider_access_spec(&b->k.access)->type);
+  int stopping = stop_source(b, p, err);
+  if (stopping != 0)
+    return stopping < 0 ? -1 : 0;
+  make_order(b, &order);
+  int rc = b->spec->storage
+               ? storage_check(b->k.m, provider_access_spec(&b->k.access), b->spec->storage, err)
+               : 0;
+  if (rc == 0 && order.vm)
+    rc = scope_check(provider_access_spec(&b->k.access), SCOPE_VM_NAMES, order.vm, err);
+  if (rc == 0 && !needs_disks(b))
+    rc = provider_base_check(p, &order, &f, err);
+  table_release(&base_order_table, &order);
+  if (rc != 0 || !keeping_take_findings(&b->k, &f, err))
+    return -1;
+  b->st->memory.checked = true;
+  return 0;
+}
+
+static int act_plan(struct basing *b, struct err *err)
+{
+  struct base_order order;
+  struct owned o = {0};
+  struct provider *p;
+  if (basing_provider(b, &p, err) != 0)
+    return -1;
+  make_order(b, &order);
+  int rc = provider_base_plan(p, &order, &o, err);
+  table_release(&base_order_table, &order);
+  if (rc == 0)
+    keeping_own(&b->k, &o, "target");
+  owned_release(&o);
+  return rc;
+}
+
+static int act_make(struct basing *b, struct err *err)
+{
+  struct base_seen seen CLEANUP(base_seen_release) = {0};
+  struct base_order order;
+  struct provider *p;
+  uint64_t ignored = 0;
+  if (basing_provider(b, &p, err) != 0)
+    return -1;
+  make_order(b, &order);
+  struct owned o = keeping_owned_view(b->k.owned->items);
+  int rc = provider_base_make(p, &order, &o, &seen, err);
+  table_release(&base_order_table, &order);
+  if (rc != 0)
+    return -1;
+  take_seen(b, &seen, &ignored);
+  if (seen.done && start_source(b, p, err) != 0)
+    return -1;
+  b->st->memory.made = seen.done;
+  if (!seen.done && seen.percent > 0) {
+    free(b->percent);
+    b->percent = str_printf("%lld%%", (long long)seen.percent);
+  }
+  return 0;
+}
+
+static int act_remove(struct basing *b, struct err *err)
+{
+  struct provider *p;
+  const struct owned_status *s = b->k.owned->items;
+  struct owned o = keeping_owned_view(s);
+  struct err failed = ERR_INIT;
+  if (basing_provider(b, &p, err) != 0)
+    return -1;
+  if (provider_remove(p, &o, b->k.owner, &failed) == 0) {
+    keeping_disown(&b->k, s);
+    return 0;
+  }
+  if (failed.kind == ERR_BUSY) { // under way, or others rest on it
+    keeping_say(&b->k, base_phase_names[BASE_DELETING], false, false, "Deleting", failed.message);
+    return 0;
+  }
+  *err = failed;
+  return -1;
+}
+
+static int act_let_go(struct basing *b, struct err *err)
+{
+  (void)err;
+  if (!b->k.owned->count)
+    return 0;
+  const struct owned_status *o = b->k.owned->items;
+  cleanup_free char *text = str_printf("stays: %s %s", o->kind, o->id);
+  b->k.m->store->ops->event(b->k.m->store, b->k.o, "Normal", "Retained", text);
+  keeping_disown(&b->k, o);
+  return 0;
+}
+
+static int (*const actions[BASE_ACT_COUNT])(struct basing *b, struct err *err) = {
+    [BASE_ACT_NOTHING] = act_nothing,
+    [BASE_ACT_WAIT] = act_nothing,
+    [BASE_ACT_BACK_OFF] = act_nothing,
+    [BASE_ACT_FAIL] = act_nothing,
+    [BASE_ACT_ADD_FINALIZER] = act_add_finalizer,
+    [BASE_ACT_REMOVE_FINALIZER] = act_remove_finalizer,
+    [BASE_ACT_CHECK] = act_check,
+    [BASE_ACT_ASK_DISKS] = act_ask_disks,
+    [BASE_ACT_PLAN] = act_plan,
+    [BASE_ACT_MAKE] = act_make,
+    [BASE_ACT_REMOVE] = act_remove,
+    [BASE_ACT_LET_GO] = act_let_go,
+};
+
+// ---- saying ---------------------------------------------------------------------------------
+
+static void summarize(struct basing *b)
+{
+  const struct clonebase_spec *s = b->spec;
+  cleanup_free char *source =
+      s->vm      ? str_printf("vm %s", s->vm->name ? s->vm->name : s->vm->id)
+      : s->image ? str_printf("image %s/%s", s->image->store.name, s->image->path)
+                 : str_printf("template %s", s->template_->name    ? s->template_->name
+                                             : s->template_->alias ? s->template_->alias
+                                                                   : s->template_->fingerprint);
+  keeping_text(&b->st->summary.provider, s->provider.name);
+  keeping_text(&b->st->summary.source, source);
+  keeping_text(&b->st->summary.progress, b->st->memory.made ? NULL : b->percent);
+}
+
+static void say(struct basing *b, const struct base_step *step)
+{
+  bool failed = b->k.err.kind != ERR_NONE;
+  bool away = !failed && b->unreachable.kind != ERR_NONE;
+  const char *reason = failed && !step->reason      ? err_reason(b->k.err.kind)
+                       : away && b->st->memory.made ? err_reason(b->unreachable.kind)
+                       : step->reason               ? step->reason
+                                                    : "Working";
+  const char *message = failed ? b->k.err.message : away ? b->unreachable.message : step->message;
+  keeping_say(&b->k, base_phase_names[step->phase], step->ready, step->action == BASE_ACT_FAIL,
+              reason, message);
+  condition_set(b->k.conditions, "InUse", b->st->in_use ? CONDITION_TRUE : CONDITION_FALSE,
+                b->st->in_use ? "Dependents" : "NoDependents", "", b->k.o->meta.generation,
+                b->k.now_ms);
+  condition_set(b->k.conditions, "Modified", b->st->modified ? CONDITION_TRUE : CONDITION_FALSE,
+                b->st->modified ? "ContentChanged" : "AsRegistered", "", b->k.o->meta.generation,
+                b->k.now_ms);
+  summarize(b);
+}
+
+// Whoever waits for this base looks again when it becomes ready.
+static void nudge_all(struct basing *b, enum object_kind kind,
+                      bool (*names)(const struct object *o, const char *base))
+{
+  struct object_key *keys CLEANUP(cleanup_free_) = NULL;
+  struct object_store *store = b->k.m->store;
+  size_t count = 0;
+  struct err ignored = ERR_INIT;
+  if (store->ops->list(store, kind, b->k.key.ns, &keys, &count, &ignored) != 0)
+    return;
+  for (size_t i = 0; i < count; i++) {
+    struct object *o CLEANUP(object_free_p) = NULL;
+    if (store->ops->get(store, &keys[i], &o, &ignored) == 0 && !o->invalid &&
+        names(o, b->k.key.name))
+      queue_add(b->k.m->queue, &keys[i], 0);
+  }
+}
+
+static bool ready_changed(const struct basing *b)
+{
+  const struct clonebase_status *was = b->k.before->status;
+  const struct condition *before = condition_find(&was->conditions, "Ready");
+  const struct condition *now = condition_find(b->k.conditions, "Ready");
+  return now && (!before || before->status != now->status);
+}
+
+// ---- the step -------------------------------------------------------------------------------
+
+// What is done at once is followed by the next thing; what takes its time is asked again.
+static bool goes_on(const struct basing *b, const struct base_step *step, int64_t *ret_after_ms)
+{
+  switch (step->action) {
+  case BASE_ACT_CHECK:
+    *ret_after_ms = POLL_MS;
+    return b->st->memory.checked;
+  case BASE_ACT_MAKE:
+    *ret_after_ms = POLL_MS;
+    return b->st->memory.made;
+  case BASE_ACT_REMOVE:
+    *ret_after_ms = POLL_MS;
+    return b->k.owned->count == 0;
+  case BASE_ACT_FAIL:
+    if (step->after_ms < 0)
+      *ret_after_ms = FAILED_RETRY_MS;
+    return false;
+  default:
+    return step->action > BASE_ACT_FAIL && step->after_ms == 0;
+  }
+}
+
+static bool advance(struct basing *b, int64_t *ret_after_ms)
+{
+  struct err failed = ERR_INIT;
+  struct base_step step = base_next(observe(b));
+  *ret_after_ms = step.after_ms;
+  if (step.action != BASE_ACT_REMOVE_FINALIZER)
+    say(b, &step);
+  if (step.action == BASE_ACT_BACK_OFF) {
+    *ret_after_ms = keeping_back_off(&b->k);
+    return false;
+  }
+  // The ledger is written before what it names is made.
+  bool makes = step.action == BASE_ACT_MAKE || step.action == BASE_ACT_ASK_DISKS;
+  if (makes && keeping_save(&b->k, 1) != 1) {
+    *ret_after_ms = 0;
+    return false;
+  }
+  if (actions[step.action](b, &failed) != 0) {
+    b->k.err = failed;
+    return true; // the error is a fact now: decide again
+  }
+  if (step.action > BASE_ACT_FAIL)
+    keeping_worked(&b->k);
+  return goes_on(b, &step, ret_after_ms);
+}
+
+static int64_t go_on(struct basing *b)
+{
+  int64_t after_ms = -1;
+  for (int i = 0; i < ACTIONS_PER_STEP; i++) {
+    b->k.now_ms = clock_wall_ms();
+    bool more = advance(b, &after_ms);
+    bool tell = ready_changed(b);
+    int64_t again_ms = keeping_save(&b->k, after_ms);
+    if (tell) {
+      nudge_all(b, OBJECT_CLONE, clone_names);
+      nudge_all(b, OBJECT_CLONE_SET, set_names);
+    }
+    if (!more || again_ms != after_ms)
+      return again_ms;
+  }
+  return 0;
+}
+
+static int64_t run(struct basing *b)
+{
+  if (b->k.o->invalid && !b->k.o->meta.deletion_timestamp) {
+    keeping_say(&b->k, base_phase_names[BASE_FAILED], false, true, err_reason(ERR_INVALID),
+                b->k.o->invalid);
+    return keeping_save(&b->k, -1);
+  }
+  int64_t wait_ms = keeping_backing_off_ms(&b->k);
+  if (wait_ms > 0 && b->st->observed_generation == b->k.o->meta.generation)
+    return wait_ms;
+  return go_on(b);
+}
+
+int64_t clonebase_step(struct manager *m, const struct object_key *key)
+{
+  LOG_CONTEXT("clonebase", "%s/%s", key->ns, key->name);
+  struct basing b = {0};
+  struct err failed = ERR_INIT;
+  int64_t after_ms = -1;
+  if (keeping_init(&b.k, m, key, &failed) == 0) {
+    b.spec = b.k.o->spec;
+    b.st = b.k.o->status;
+    b.k.conditions = &b.st->conditions;
+    b.k.owned = &b.st->owned;
+    b.k.preflight = &b.st->preflight;
+    b.k.observed_generation = &b.st->observed_generation;
+    b.k.retries = &b.st->retries;
+    b.k.phase = &b.st->phase;
+    b.k.next_try_time = &b.st->memory.next_try_time;
+    after_ms = run(&b);
+  } else if (failed.kind != ERR_NOT_FOUND) {
+    after_ms = 1000;
+  }
+  free(b.machine);
+  free(b.percent);
+  keeping_release(&b.k);
+  return after_ms;
+}

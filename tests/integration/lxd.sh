@@ -1,0 +1,211 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# tests/integration/lxd.sh PART...: the clone verbs of LXD against a real daemon. Needs root. BUILD=build folder.
+# Parts: btrfs dir https template debian convert kill wrong
+set -uo pipefail
+. "$(dirname "$0")/lib.sh"
+
+tool=$BUILD/tests/integration/clone_conformance
+host=$work/lxd
+export DROVER_RUNTIME_DIR=$work/runtime
+
+up() {
+  "$hosts/lxd" up "$host" lxdhost || { miss "LXD starts"; finish; exit 1; }
+  at_end "'$hosts/lxd' down '$host'"
+  . "$host/env"
+}
+at() { "$hosts/lxd" exec "$host" "$@"; }
+x() { at lxc -q "$@"; }
+query() { x query "$@"; }
+
+# describe FILE [JQ]: what the suite is told; busybox in the pool bt by way of the socket, changed by JQ
+describe() {
+  jq -n --arg endpoint "$SOCKET" --arg lxd "$hosts/lxd" --arg dir "$host" '
+    def on_host($w): [$lxd, "exec", $dir] + $w;
+    {provider: {type: "LXD", endpoint: $endpoint, storage: "bt", network: "lab"},
+     base: {vm: "origin"}, modes: ["Linked"], runs: true, cpus: 1, memoryBytes: 67108864, diskBytes: 2147483648,
+     refuses: ["addresses", "nameservers", "userData"],
+     host: {foreignMake: on_host(["lxc", "-q", "init", "busybox", "{name}"]),
+            foreignShow: on_host(["lxc", "-q", "config", "show", "{name}"]),
+            foreignRemove: on_host(["lxc", "-q", "delete", "{name}"]),
+            baseChange: on_host(["sh", "-c", "lxc -q delete $1/drover && lxc -q snapshot $1 drover", "sh", "{name}"])},
+     guest: {hostname: ["hostname"], machineID: ["cat", "/etc/machine-id"],
+             macs: ["sh", "-c", "ip link | grep ether"], hostKeys: ["sh", "-c", "cat /etc/ssh/ssh_host_*_key"],
+             sshKeys: ["cat", "/root/.ssh/authorized_keys"], cpus: ["nproc"],
+             memory: ["sh", "-c", "mkdir -p /tmp/m; mount -t cgroup -o memory none /tmp/m; cat /tmp/m/memory.limit_in_bytes"],
+             folder: "/root"}}' |
+    jq "${2:-.}" > "$1"
+}
+
+suite() { # WHAT FILE [PATTERN]
+  "$tool" "$2" suite ${3:+"$3"} > "$work/suite.out" 2>&1 && pass "$1: $(grep -c '       OK' "$work/suite.out") checks" ||
+    { miss "$1"; grep -vE '^\[ (RUN|      OK)' "$work/suite.out" | head -n 60; }
+}
+
+origin() { # POOL [IMAGE]
+  x init "${2:-busybox}" origin --storage "$1" --network lab > /dev/null
+}
+
+part_btrfs() {
+  up
+  origin bt
+  describe "$work/bt.json"
+  suite "btrfs" "$work/bt.json"
+}
+
+# No pool here knows the exact cost of a copy, nor a size of the root.
+part_dir() {
+  up
+  origin dr
+  describe "$work/dr.json" '.provider.storage = "dr" | .modes = ["Full"] | .refuses += ["disks"]'
+  suite "dir" "$work/dr.json"
+}
+
+part_https() {
+  up
+  origin bt
+  local https='.provider += {endpoint: "'$HTTPS'", clientCertFile: "'$CERT'", clientKeyFile: "'$KEY'", caFile: "'$CA'"}'
+  describe "$work/https.json" "$https"
+  suite "https: clones" "$work/https.json" 'test_clone*'
+  suite "https: commands" "$work/https.json" 'test_exec*'
+  suite "https: files" "$work/https.json" 'test_files*'
+  suite "https: the end" "$work/https.json" 'test_base_remove'
+  describe "$work/pin.json" "$https | del(.provider.caFile) | .provider.fingerprint = \"$FINGERPRINT\""
+  is "https: a pinned certificate" 0 "$tool" "$work/pin.json" list
+  has "https: lists" "Container origin Off -"
+  refused "a pin that is another's" CertificateNotTrusted "is not the one" "$https | .provider.fingerprint = (\"ab\" * 32)"
+  refused "a CA that is another's" CertificateNotTrusted "not trusted" "$https | .provider.caFile = \"$CERT\""
+  refused "no CA" CertificateNotTrusted "not trusted" "$https | del(.provider.caFile)"
+  refused "a stranger's certificate" AuthenticationFailed "does not trust" \
+    "$https | .provider += {clientCertFile: \"$STRANGER_CERT\", clientKeyFile: \"$STRANGER_KEY\"}"
+  refused "no certificate" AuthenticationFailed "needs a client certificate" "$https | del(.provider.clientCertFile)"
+  refused "a port where nobody listens" Unreachable "no connection" "$https | .provider.endpoint |= sub(\"8443\"; \"8444\")"
+  local endpoint
+  for endpoint in http://h https://h/path https://u@h https://h:99999 https://h:x unix://relative unix:/x https:// \
+    "https://h?x=1" "unix:///x?y" "unix:///$(printf 'x%.0s' {1..120})"; do
+    refused "endpoint '${endpoint:0:40}'" InvalidSpec endpoint ".provider.endpoint = \"$endpoint\""
+  done
+  refused "no socket" Unreachable "is the daemon running" '.provider.endpoint = "unix:///nonexistent/unix.socket"'
+  describe "$work/nobody.json"
+  local key="$work/nobody"
+  install -d -m 755 "$key" && install -m 644 "$work/nobody.json" "$key/d.json" && install -m 755 "$tool" "$key/tool"
+  chmod 755 "$work"
+  is "a socket without permission" 0 setpriv --reuid nobody --regid nogroup --clear-groups "$key/tool" "$key/d.json" refuse PermissionDenied "no permission"
+}
+
+refused() { # WHAT KIND TEXT JQ
+  describe "$work/refused.json" "$4"
+  is "$1" 0 "$tool" "$work/refused.json" refuse "$2" "$3"
+}
+
+part_template() {
+  up
+  describe "$work/t.json" '.base = {template: "busybox"} | del(.host.baseChange)'
+  suite "an image as it is, btrfs" "$work/t.json"
+}
+
+# A system that boots, with systemd, sshd's keys and a machine-id of its own.
+part_debian() {
+  DEBIAN=1 up
+  origin bt debian
+  describe "$work/d.json" '.guest.hostKeys = ["sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub"] | .linkedBytes = 4194304
+    | .guest.memory = []'
+  suite "debian" "$work/d.json"
+  at lxc -q delete origin
+  half_made
+}
+
+# The daemon is killed while it copies a whole system into a folder: what it left is made anew.
+half_made() {
+  local id
+  origin dr debian
+  describe "$work/half.json" '.base = {template: "debian"} | .provider.storage = "dr" | .modes = ["Full"]'
+  x profile device set default root pool dr
+  "$tool" "$work/half.json" make half 11110000-0000-4000-8000-000000000001 > "$work/half.out" 2>&1 &
+  local pid=$!
+  wait_for 20 test -d "$host/lxd/storage-pools/dr/containers/half/rootfs/usr" && pass "it copies" || miss "it copies"
+  kill -KILL $pid
+  is "the daemon is killed" 0 "$hosts/lxd" restart "$host"
+  is "and starts again: the clone is made" 0 "$tool" "$work/half.json" make half 11110000-0000-4000-8000-000000000001
+  same "whole" "$(find "$host/lxd/storage-pools/dr/containers/origin/rootfs/usr" | wc -l)" \
+    "$(find "$host/lxd/storage-pools/dr/containers/half/rootfs/usr" | wc -l)"
+  is "and it can be dropped" 0 "$tool" "$work/half.json" drop half 11110000-0000-4000-8000-000000000001
+}
+
+# An instance becomes a base in its place, and gets back what it was.
+part_convert() {
+  up
+  origin bt
+  x config set origin user.note kept
+  describe "$work/c.json" '.base = {vm: "origin", convert: true} | del(.host.baseChange)'
+  suite "converted: base" "$work/c.json" 'test_base_[!rc]*'
+  suite "converted: clones" "$work/c.json" 'test_clone_made'
+  is "it is still there" 0 at lxc -q config show origin
+  has "with its own config" "user.note: kept"
+  same "and none of ours" "" "$(grep -E 'user.drover|protection' <<< "$out")"
+  same "and no snapshot" 0 "$(query /1.0/instances/origin/snapshots | jq length)"
+}
+
+instances() { query /1.0/instances | jq 'length'; }
+
+part_kill() {
+  up
+  describe "$work/k.json" '.base = {template: "busybox"}'
+  local i pid uid name made=0 late=0
+  for ((i = 0; i < ${KILLS:-40}; i++)); do
+    name=kl-$i uid=$(printf '%08d-0000-4000-8000-000000000000' "$i")
+    "$tool" "$work/k.json" make "$name" "$uid" > "$work/k.out" 2>&1 &
+    pid=$!
+    read -rt "0.$(printf '%03d' $((RANDOM % 700)))" <> <(:) || true
+    if kill -KILL $pid 2> /dev/null; then made=$((made + 1)); else late=$((late + 1)); fi
+    wait $pid 2> /dev/null
+    "$tool" "$work/k.json" make "$name" "$uid" > "$work/k.out" 2>&1 || { miss "made after kill $i" "$(tail -n 3 "$work/k.out")"; break; }
+  done
+  echo "# $made killed at work, $late after its end"
+  same "as many as were asked for" "$i" "$(instances)"
+  same "all of them complete" "$i" "$(query '/1.0/instances?recursion=1' | jq '[.[] | select(.config["user.drover.state"] == "made")] | length')"
+  same "no two with one identity" "$i" "$(at sh -c "sort -u $host/btrfs/containers/kl-*/rootfs/etc/machine-id" | wc -l)"
+  for ((i = 0; i < ${KILLS:-40}; i++)); do
+    uid=$(printf '%08d-0000-4000-8000-000000000000' "$i")
+    "$tool" "$work/k.json" drop "kl-$i" "$uid" > "$work/k.out" 2>&1 &
+    pid=$!
+    if ((i % 2)); then
+      read -rt "0.$(printf '%03d' $((RANDOM % 500)))" <> <(:) || true
+      kill -KILL $pid 2> /dev/null
+      wait $pid 2> /dev/null
+      "$tool" "$work/k.json" drop "kl-$i" "$uid" > "$work/k.out" 2>&1 || miss "dropped after kill $i" "$(cat "$work/k.out")"
+    else
+      wait $pid || miss "drop $i" "$(cat "$work/k.out")"
+    fi
+  done
+  same "nothing is left" 0 "$(instances)"
+}
+
+part_wrong() {
+  local row verb kind text
+  mkdir "$work/fake"
+  mkfifo "$work/fake.in"
+  "$here/lxd_fake.py" "$work/fake" < "$work/fake.in" > "$work/rows" &
+  exec 8> "$work/fake.in"
+  wait_for 10 grep -q '^ready$' "$work/rows" || miss "the fake starts"
+  while read -r row verb kind text; do
+    [ "$row" != ready ] || continue
+    jq -n --arg e "unix://$work/fake/$row" '{provider: {type: "LXD", endpoint: $e, storage: "bt", deadlineMs: 2000},
+      base: {template: "base"}, modes: ["Linked"]}' > "$work/row.json"
+    if [ "$row" = rootless ]; then
+      jq 'del(.provider.storage)' "$work/row.json" > "$work/row2.json" && mv "$work/row2.json" "$work/row.json"
+    fi
+    case $verb in
+      refuse) is "$row" 0 "$tool" "$work/row.json" refuse "$kind" "$text" ;;
+      make)
+        "$tool" "$work/row.json" make fk 22220000-0000-4000-8000-000000000001 > "$work/row.out" 2>&1
+        grep -q "$kind: .*$text" "$work/row.out" && pass "$row" || miss "$row" "$(tail -n 5 "$work/row.out")"
+        ;;
+    esac
+  done < "$work/rows"
+  exec 8>&-
+}
+
+[ $# -gt 0 ] || { echo "usage: lxd.sh PART..." >&2; exit 2; }
+for part; do "part_$part"; done
+finish

@@ -1,0 +1,209 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# nspawn.sh btrfs|xfs|ext4|kill|refuse: the Nspawn provider on a file system of its own (in a loop file), with a real
+# Debian as base: the conformance suite of clones, and kill -9 at random moments. BUILD is the build folder. Needs root
+# and the packages of `hack/setup --tests`.
+set -euo pipefail
+# shellcheck source=tests/integration/lib.sh
+. "$(dirname "$0")/lib.sh"
+conformance=$BUILD/tests/integration/clone_conformance
+bridge=
+folder=$work/machines
+
+# file_system TYPE SIZE: mounts a new one at $folder.
+file_system() {
+  mkdir -p "$folder"
+  truncate -s "$2" "$work/disk.$1"
+  case $1 in
+    btrfs) mkfs.btrfs -q "$work/disk.$1" > /dev/null ;;
+    xfs) mkfs.xfs -q -m reflink=1 "$work/disk.$1" ;;
+    ext4) mkfs.ext4 -q "$work/disk.$1" ;;
+  esac
+  mount -o loop "$work/disk.$1" "$folder"
+  at_end "mountpoint -q '$folder' && { umount -R '$folder' || umount -l '$folder'; }"
+}
+
+# What a failed test leaves running ends with the script: only what runs in our folder.
+stop_all() {
+  local pid
+  for pid in "$folder"/.drover/run/*.pid; do
+    [ -s "$pid" ] || continue
+    pid=$(< "$pid")
+    grep -qa -- "--directory=$folder/" "/proc/$pid/cmdline" 2> /dev/null || continue
+    echo "left running: $(tr '\0' ' ' < "/proc/$pid/cmdline")"
+    kill -9 "$pid"
+  done
+  for pid in "$folder"/.drover/records/*; do
+    ip netns list | awk '{ print $1 }' | grep -- "-${pid##*/}\$" | xargs -r -n 1 ip netns delete || true
+  done
+}
+
+# root_file_system NAME: a machine that is not drover's; a subvolume where there are such.
+root_file_system() {
+  [ "$(stat -f -c %T "$folder")" != btrfs ] || btrfs -q subvolume create "$folder/$1"
+  "$hosts/container-root" "$folder/$1" > /dev/null
+}
+
+bridge() {
+  bridge=drt$(($$ % 10000000))
+  ip link add "$bridge" type bridge
+  at_end "ip link delete $bridge"
+  ip link set "$bridge" up
+}
+
+# describe NAME FILTER: $work/NAME.json
+describe() {
+  jq -n --arg folder "$folder" --arg bridge "$bridge" '{
+    provider: {type: "Nspawn", endpoint: "local:\($folder)", network: $bridge},
+    base: {vm: "debian"},
+    modes: ["Linked", "Full"],
+    refuses: ["disks", "userData"],
+    runs: true,
+    host: {
+      foreignMake: ["mkdir", "-p", "\($folder)/{name}/etc"],
+      foreignShow: ["find", "\($folder)/{name}", "-printf", "%p %i %C@ %s %m\n"],
+      foreignRemove: ["rm", "-r", "\($folder)/{name}"],
+      baseChange: ["sh", "-c", "echo changed > \"$1/etc/motd\"", "sh", "\($folder)/{name}"]
+    },
+    guest: {
+      folder: "/var/tmp",
+      hostname: ["hostname"], machineID: ["cat", "/etc/machine-id"],
+      macs: ["sh", "-c", "ip -o link show dev host0 | grep -o ether.*brd"],
+      hostKeys: ["cat", "/etc/ssh/ssh_host_ed25519_key.pub"],
+      addresses: ["ip", "-o", "address", "show", "dev", "host0"],
+      sshKeys: ["cat", "/root/.ssh/authorized_keys"]
+    }
+  } | '"$2" > "$work/$1.json"
+}
+
+suite() {
+  is "the suite on $1" 0 timeout 800 "$conformance" "$work/$1.json" suite
+  grep -aE '^\[ *(FAILED|SKIPPED)|ERROR|left behind' <<< "$out$errors" | sort -u | head -n 40 || true
+  same "no container is left" "$(cat "$folder"/.drover/run/*.pid 2> /dev/null | wc -c)" 0
+  same "no record is left" "$(ls "$folder/.drover/records")" ""
+  same "nothing but the machine it began with" "$(ls "$folder")" debian
+  same "nothing is left half-made" "$(find "$folder"/.drover/{parts,overlays,snapshots,trash} -mindepth 1)" ""
+}
+
+run_btrfs() {
+  file_system btrfs 6G
+  root_file_system debian
+  bridge
+  describe btrfs '.modes = ["Linked", "Reflink", "Full"] | .linkedBytes = 131072 |
+    .host.baseChange[2] |= "btrfs property set -f $1 ro false && " + .'
+  suite btrfs
+}
+
+run_xfs() {
+  file_system xfs 6G
+  root_file_system debian
+  bridge
+  describe xfs '.modes = ["Linked", "Reflink", "Full"] | .noSource = true'
+  suite xfs
+}
+
+run_ext4() {
+  file_system ext4 6G
+  rmdir "$folder/lost+found"
+  root_file_system debian
+  bridge
+  describe ext4 '.noSource = true'
+  suite ext4
+}
+
+# ---- kill -9
+
+uid() { printf '%08d-0000-4000-8000-%012d' "$1" "$1"; }
+
+# killed COMMAND NAME UID MS: the program is killed after a random time up to MS, unless it was faster.
+killed() {
+  local after
+  after=$((RANDOM % $4))
+  { # the shell would tell of each
+    timeout -s KILL "$(printf '%d.%03d' $((after / 1000)) $((after % 1000)))" \
+      "$conformance" "$work/kill.json" "$1" "$2" "$3" > /dev/null || kills=$((kills + 1))
+  } 2> /dev/null
+}
+
+# kill_loop WHAT COUNT: clones killed while they are made, and while they are removed.
+kill_loop() {
+  local i start ms kills=0 failures=0
+  start=$(now_ms)
+  is "$1: one, undisturbed" 0 "$conformance" "$work/kill.json" make k0 "$(uid 1000)"
+  ms=$(($(now_ms) - start + 20))
+  for ((i = 1; i <= $2; i++)); do
+    killed make "k$i" "$(uid "$i")" "$ms"
+    killed make "k$i" "$(uid "$i")" "$ms"
+    "$conformance" "$work/kill.json" make "k$i" "$(uid "$i")" > "$work/.said" 2>&1 ||
+      { failures=$((failures + 1)); head -n 3 "$work/.said"; }
+  done
+  same "$1: every repetition succeeds" "$failures" 0
+  is "$1: the list" 0 "$conformance" "$work/kill.json" list
+  same "$1: exactly one of each" "$(grep -c '^Clone k[0-9]* Off conformance/' <<< "$out")" $(($2 + 1))
+  same "$1: and nothing else" "$(wc -l <<< "$out")" $(($2 + 2))
+  same "$1: nothing half-made" "$(find "$folder"/.drover/{parts,trash} -mindepth 1)" ""
+  same "$1: no two with one machine-id" "$(identities | sort | uniq -d)" ""
+  for ((i = 0; i <= $2; i++)); do
+    killed drop "k$i" "$(uid $((i ? i : 1000)))" "$ms"
+    "$conformance" "$work/kill.json" drop "k$i" "$(uid $((i ? i : 1000)))" > /dev/null || failures=$((failures + 1))
+  done
+  same "$1: all removed" "$failures $(ls "$folder") $(ls "$folder/.drover/records")" "0 debian "
+  same "$1: nothing left" "$(find "$folder"/.drover/{parts,overlays,trash} -mindepth 1)" ""
+  echo "# $1: $kills kills in $(($2 * 3 + 1)) runs of up to $ms ms"
+}
+
+identities() {
+  local machine upper
+  for machine in "$folder"/k*; do
+    upper=$folder/.drover/overlays/${machine##*/}/upper
+    if [ -d "$upper" ]; then cat "$upper/etc/machine-id"; else cat "$machine/etc/machine-id"; fi
+  done
+}
+
+run_kill() {
+  file_system btrfs 6G
+  root_file_system debian
+  describe kill 'del(.base.vm) | .base.template = "debian"'
+  kill_loop "btrfs snapshots" 25
+  umount "$folder"
+  file_system ext4 12G
+  rmdir "$folder/lost+found"
+  root_file_system debian
+  kill_loop "overlays" 25
+  describe kill 'del(.base.vm) | .base.template = "debian" | .modes = ["Full"]'
+  kill_loop "copies" 6
+}
+
+# ---- what cannot be
+
+run_refuse() {
+  mkdir "$folder"
+  describe good .
+  local what endpoint kind text
+  while IFS='|' read -r what endpoint kind text; do
+    jq --arg e "$endpoint" '.provider.endpoint = $e' "$work/good.json" > "$work/bad.json"
+    is "$what" 0 "$conformance" "$work/bad.json" refuse "$kind" "$text"
+    echo "    $out"
+  done <<END
+a folder that is not there|local:$folder/none|NotFound|there is no folder
+a file|local:$work/good.json|InvalidSpec|is not a folder
+no scheme|$folder|InvalidSpec|must be local:/FOLDER
+a relative folder|local:machines|InvalidSpec|must be local:/FOLDER
+a way up|local:$folder/../x|InvalidSpec|must be local:/FOLDER
+a comma, which would be a mount option|local:$folder/a,b|InvalidSpec|must be local:/FOLDER
+END
+  mkdir "$folder/theirs" "$folder/theirs/.drover"
+  chown 65534 "$folder/theirs/.drover"
+  jq --arg e "local:$folder/theirs" '.provider.endpoint = $e' "$work/good.json" > "$work/bad.json"
+  is "somebody else's .drover" 0 "$conformance" "$work/bad.json" refuse PermissionDenied "is not drover's own"
+  mkdir "$folder/tmpfs"
+  mount -t tmpfs tmpfs "$folder/tmpfs"
+  at_end "umount '$folder/tmpfs'"
+  mount -o remount,ro "$folder/tmpfs"
+  jq --arg e "local:$folder/tmpfs" '.provider.endpoint = $e' "$work/good.json" > "$work/bad.json"
+  is "a read-only file system" 0 "$conformance" "$work/bad.json" refuse PermissionDenied "ead-only"
+}
+
+at_end stop_all
+"run_${1:?usage: nspawn.sh btrfs|xfs|ext4|kill|refuse}"
+finish
