@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # tests/integration/clones-libvirt.sh PART...: the clone verbs of the libvirt provider against real hosts. Needs root.
-# Parts: suite reflink refused kills many remote. BUILD=build folder.
+# Parts: suite reflink refused kills many inside remote. BUILD=build folder.
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -258,7 +258,7 @@ part_kills() {
     uid=$(new_uid)
     order "k$i" "$uid" base "$([ $((i % 5)) != 4 ] || echo '.mode = "Full"')" > "$work/o.json"
     setsid "$tool" "$(at a)" clone-make "$work/o.json" > /dev/null 2>&1 & pid=$!
-    sleep "0.0$((RANDOM % 90 + 10))" # the moment of the kill, not a wait for anything
+    sleep "0.$(printf %03d $((RANDOM % 400)))" # the moment of the kill, not a wait for anything
     kill -KILL "$pid" 2> /dev/null
     wait "$pid" 2> /dev/null
     if [ $((i % 3)) = 0 ]; then # it goes on
@@ -267,7 +267,7 @@ part_kills() {
       [ "$(ls "$p"/k$i-*-"$uid".* | wc -l)" = 3 ] || miss "files of clone $i" "$(ls "$p" | grep "$uid")"
     fi
     setsid "$tool" "$(at a)" clone-drop "$work/o.json" > /dev/null 2>&1 & pid=$!
-    sleep "0.0$((RANDOM % 90 + 10))"
+    sleep "0.$(printf %03d $((RANDOM % 400)))"
     kill -KILL "$pid" 2> /dev/null
     wait "$pid" 2> /dev/null
     "$tool" "$(at a)" clone-drop "$work/o.json" > /dev/null 2> "$work/errors" || miss "removal $i after a kill" "$(cat "$work/errors")"
@@ -299,6 +299,40 @@ part_many() {
   most=$(du -k "$p"/m-* | sed 's/\t.*-\([0-9a-f]\{12\}\)\..*/ \1/' | awk '{s[$2] += $1} END {for (k in s) if (s[k] > m) m = s[k]; print m}')
   [ "$most" -le 256 ] && pass "at most 256 KiB each ($most)" || miss "space" "$most KiB"
   qemu-img check -q "$(ls "$p"/m-*-vda-* | head -1)" && pass "overlays are whole" || miss "overlays are whole"
+}
+
+# Where addresses come from: the agent, libvirt's leases, the ARP table.
+part_inside() {
+  up a
+  local p=$work/a/pool
+  boots a base "$p"
+  boots a mute "$p"
+  v a undefine mute
+  v a define /dev/stdin <<< "$(guest_xml mute "$p" | grep -v '<channel')"
+  v a net-define /dev/stdin <<< "<network><name>dhcp</name><bridge name='br-dhcp'/><ip address='10.213.9.1' netmask='255.255.255.0'><dhcp><range start='10.213.9.100' end='10.213.9.200'/></dhcp></ip></network>" > /dev/null
+  is "a network with DHCP" 0 v a net-start dhcp
+  "$hosts/libvirt" exec "$work/a" ip address add 10.213.8.1/24 dev br-default
+  make() { # NAME BASE JQ
+    order "$1" "$(new_uid)" "$2" "$3" > "$work/o-$1.json"
+    is "$1: make" 0 "$tool" "$(at a)" clone-make "$work/o-$1.json"
+    is "$1: start" 0 "$tool" "$(at a)" power "$1" on
+  }
+  seen() { "$tool" "$(at a)" clone-get "$1" | jq -e "$2" > /dev/null; }
+  make agent base '.addresses = ["10.213.8.9/24"]'
+  make lease mute '.nics = [{network: "dhcp"}]'
+  make arp mute '.addresses = ["10.213.8.10/24"]'
+  wait_for 180 seen agent '.agent' && pass "the agent answers" || miss "the agent answers"
+  is "look" 0 "$tool" "$(at a)" clone-get agent
+  tells "the agent tells the address" '.addresses == ["10.213.8.9"]'
+  tells "it takes memory" '.power == "On" and .memoryBytes > 50000000'
+  wait_for 60 seen lease '.addresses[0] // "" | startswith("10.213.9.1")' && pass "the lease tells the address" ||
+    miss "the lease tells the address" "$("$tool" "$(at a)" clone-get lease) $(v a net-dhcp-leases dhcp)"
+  met() { # a packet of the host's makes it ask who has the address
+    "$hosts/libvirt" exec "$work/a" bash -c 'echo > /dev/udp/10.213.8.10/9'
+    seen "$@"
+  }
+  wait_for 60 met arp '.addresses == ["10.213.8.10"] and (.agent | not)' && pass "the ARP table tells the address" ||
+    miss "the ARP table tells the address" "$("$tool" "$(at a)" clone-get arp)"
 }
 
 part_remote() {
@@ -340,6 +374,6 @@ part_remote() {
   case $out in *"$(cat "$SSH_KEY")"*) miss "no key in the words" ;; *) pass "no key in the words" ;; esac
 }
 
-[ $# -gt 0 ] || set -- suite reflink refused kills many remote
+[ $# -gt 0 ] || set -- suite reflink refused kills many inside remote
 for part in "$@"; do "part_$part"; done
 finish
