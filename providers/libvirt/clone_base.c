@@ -182,15 +182,18 @@ static int may_register(const struct base *b, const char *owner, struct err *err
                  str_eq(b->mark.kind, MARK_BASE) ? "base" : "clone", b->mark.owner);
 }
 
-// QEMU's lock: another process that writes to a disk is noticed.
+// QEMU's lock: another process that writes to a disk is noticed. Reading does not clash with it in
+// a raw file, so that is opened for writing, and nothing is written.
 static int not_locked(struct host *h, const struct base *b, struct err *err)
 {
   for (size_t i = 0; i < b->vm.disks.count; i++) {
     const struct vm_disk *d = vm_disk_at(&b->vm, i);
-    const char *argv[] = {"qemu-img", "info",  "-f", disk_format_names[d->format],
-                          "--",       d->path, NULL};
+    const char *info[] = {"qemu-img", "info", "-f", "qcow2", "--", d->path, NULL};
+    const char *open[] = {"qemu-io", "-f", "raw", "-c", "quit", "--", d->path, NULL};
     struct err problem = ERR_INIT;
-    if (d->role == VM_DISK_ROLE_DISK && host_check_run(h, argv, &problem) != 0)
+    if (d->role != VM_DISK_ROLE_DISK || d->read_only)
+      continue;
+    if (host_check_run(h, d->format == DISK_FORMAT_QCOW2 ? info : open, &problem) != 0)
       return err_set(err, strstr(problem.message, "lock") ? ERR_BUSY : problem.kind, "%s",
                      problem.message);
   }
@@ -258,8 +261,9 @@ static int set_mark(const struct base *b, const struct mark *m, struct err *err)
 static int protect(struct host *h, const struct base *b, struct err *err)
 {
   for (size_t i = 0; i < b->vm.disks.count; i++) {
-    const char *argv[] = {"chmod", "a-w", "--", vm_disk_at(&b->vm, i)->path, NULL};
-    if (host_check_run(h, argv, err) != 0)
+    const struct vm_disk *d = vm_disk_at(&b->vm, i);
+    const char *argv[] = {"chmod", "a-w", "--", d->path, NULL};
+    if (!d->read_only && host_check_run(h, argv, err) != 0)
       return -1;
   }
   if (virDomainSetAutostart(b->domain, 0) != 0)

@@ -125,7 +125,10 @@ int host_put_file(struct host *h, const char *path, const void *bytes, size_t le
 int host_copy_file(struct host *h, const char *from, const char *to, bool reflink, struct err *err)
 {
   // A new file: its owner and mode are not those of the base, which may not be written to.
-  const char *argv[] = {"cp",
+  const char *argv[] = {"sh",
+                        "-c",
+                        HOST_PRIVATELY,
+                        "cp",
                         reflink ? "--reflink=always" : "--reflink=auto",
                         "--sparse=auto",
                         "--no-preserve=mode",

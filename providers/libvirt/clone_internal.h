@@ -26,6 +26,9 @@ int host_stamps(struct host *h, const struct strings *paths, struct file_stamp *
 // returns.
 int host_put_file(struct host *h, const char *path, const void *bytes, size_t length,
                   struct err *err);
+// A script for sh -c that runs its $0 with its words: files that it makes are for their owner
+// alone.
+#define HOST_PRIVATELY "umask 077; exec \"$0\" \"$@\""
 // Whole copy; reflink: sharing blocks, or ERR_UNSUPPORTED.
 int host_copy_file(struct host *h, const char *from, const char *to, bool reflink, struct err *err);
 // Paths of the regular files in the folder whose names contain `part`.
@@ -77,6 +80,7 @@ int clone_see(struct host *h, virDomainPtr domain, struct clone_seen *ret, struc
 // Copies that take their time. 1: copied; 0: under way (begun by the first call); -1: failed, and
 // forgotten.
 int copy_job(struct making *m, struct err *err);
+bool copy_job_runs(const struct host *h, const char *uid);
 void copy_job_end(struct host *h, const char *uid); // cancels it; NULL: all
 
 int host_remove_clone(struct host *h, const struct owned *o, const char *owner, struct err *err);

@@ -314,6 +314,16 @@ int host_clone_plan(void *handle, const struct clone_order *c, struct owned *ret
   return ret->kind && ret->id && ret->where ? 0 : no_memory(err);
 }
 
+static int under_way(const struct clone_order *c, const char *uuid, struct clone_seen *ret,
+                     struct err *err)
+{
+  ret->id = str_dup(uuid);
+  ret->name = str_dup(c->name);
+  ret->power = VM_POWER_OFF;
+  ret->bytes = ret->memory_bytes = -1;
+  return ret->id && ret->name ? 0 : no_memory(err);
+}
+
 static int make(struct host *h, const struct clone_order *c, struct clone_seen *ret,
                 struct err *err)
 {
@@ -324,13 +334,7 @@ static int make(struct host *h, const struct clone_order *c, struct clone_seen *
   int made = making_files(&m, err);
   if (made == 1 && define(&m, &domain, err) == 0)
     return clone_see(h, domain, ret, err);
-  if (made != 0)
-    return -1;
-  ret->id = str_dup(m.uuid);
-  ret->name = str_dup(c->name);
-  ret->power = VM_POWER_OFF;
-  ret->bytes = ret->memory_bytes = -1;
-  return ret->id && ret->name ? 0 : no_memory(err);
+  return made == 0 ? under_way(c, m.uuid, ret, err) : -1;
 }
 
 int host_clone_make(void *handle, const struct clone_order *c, const struct owned *o,
@@ -344,6 +348,8 @@ int host_clone_make(void *handle, const struct clone_order *c, const struct owne
   if (!str_eq(o->id, uuid) || !str_eq(o->where, clone_storage(h, c)))
     return err_set(err, ERR_INTERNAL, "the ledger names the clone %s in %s, not %s in %s", o->id,
                    o->where, uuid, clone_storage(h, c));
+  if (copy_job_runs(h, c->uid))
+    return under_way(c, uuid, ret, err);
   int there = look_for_clone(h, c, uuid, &domain, err);
   if (there < 0)
     return -1;

@@ -99,6 +99,17 @@ static int remove_disks(struct host *h, const struct vm *vm, struct err *err)
   return 0;
 }
 
+// Disks that are volumes of a pool have no path in the definition. Those that are gone get none.
+static void find_paths(struct host *h, virDomainPtr domain, const struct xml *x, struct vm *vm)
+{
+  for (size_t i = 0; i < vm->disks.count; i++) {
+    struct err none = ERR_INIT;
+    struct vm_disk *d = (struct vm_disk *)vm->disks.items + i;
+    if (!d->path)
+      host_disk_facts(h, domain, x, d, &none);
+  }
+}
+
 int host_remove_base(struct host *h, const struct owned *o, const char *owner, struct err *err)
 {
   struct xml x CLEANUP(xml_release) = {0};
@@ -117,6 +128,7 @@ int host_remove_base(struct host *h, const struct owned *o, const char *owner, s
     return denied(domain, err);
   if (virDomainIsActive(domain) == 1)
     return err_set(err, ERR_BUSY, "base '%s' runs", vm.name);
+  find_paths(h, domain, &x, &vm);
   if (not_needed(h, &vm, o->id, err) != 0 || remove_disks(h, &vm, err) != 0)
     return -1;
   return host_undefine(domain, true, err);

@@ -47,11 +47,21 @@ static void job_free(struct copy_job *j)
 // qemu-img takes its lock on the original and writes what the guest sees of the whole chain.
 static int run_step(struct copy_job *j, const struct copy_step *s)
 {
-  const char *copy[] = {"cp", "--reflink=auto", "--sparse=always", "--no-preserve=mode",
-                        "--", s->from,          s->part,           NULL};
-  const char *convert[] = {"qemu-img", "convert", "-q", "-f",    disk_format_names[s->format],
-                           "-O",       "qcow2",   "--", s->from, s->part,
-                           NULL};
+  const char *copy[] = {"sh",
+                        "-c",
+                        HOST_PRIVATELY,
+                        "cp",
+                        "--reflink=auto",
+                        "--sparse=always",
+                        "--no-preserve=mode",
+                        "--",
+                        s->from,
+                        s->part,
+                        NULL};
+  const char *convert[] = {"sh",      "-c",    HOST_PRIVATELY, "qemu-img",
+                           "convert", "-q",    "-f",           disk_format_names[s->format],
+                           "-O",      "qcow2", "--",           s->from,
+                           s->part,   NULL};
   const char *rename[] = {"mv", "-f", "--", s->part, s->to, NULL};
   struct command c = {.argv = s->flatten ? convert : copy, .cancel = &j->cancel};
   if (host_remove_file(j->h, s->part, &j->err) != 0)
@@ -123,6 +133,14 @@ static void drop(struct host *h, struct copy_job *j)
   *at = j->next;
   pthread_join(j->thread, NULL);
   job_free(j);
+}
+
+bool copy_job_runs(const struct host *h, const char *uid)
+{
+  for (const struct copy_job *j = h->copies; j; j = j->next)
+    if (str_eq(j->uid, uid))
+      return !atomic_load(&j->ended);
+  return false;
 }
 
 int copy_job(struct making *m, struct err *err)

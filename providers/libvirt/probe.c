@@ -33,6 +33,31 @@ static int add_capabilities(struct host *h, struct strings *ret)
          strings_add(ret, "Autostart") | strings_add(ret, "DeleteSource");
 }
 
+// XFS may be without reflinks; then clone_check says so.
+static bool file_system_shares(struct host *h, const char *path)
+{
+  const char *argv[] = {"stat", "-f", "-c", "%T", "--", path, NULL};
+  struct command_result r CLEANUP(command_result_release) = {0};
+  struct err none = ERR_INIT;
+  return host_run(h, argv, &r, &none) == 0 && r.exit_status == 0 &&
+         (str_starts(r.output, "btrfs") || str_starts(r.output, "xfs"));
+}
+
+static int add_clone_capabilities(struct host *h, const struct list *storages, struct strings *ret)
+{
+  if (h->data == DATA_NONE)
+    return 0;
+  int failed =
+      strings_add(ret, "Clone") | strings_add(ret, "CloneLinked") | strings_add(ret, "CloneFull");
+  const struct provider_storage *all = storages->items;
+  for (size_t i = 0; i < storages->count; i++) {
+    bool folder = str_eq(all[i].type, "dir") || str_eq(all[i].type, "fs");
+    if (folder && all[i].active && all[i].path && file_system_shares(h, all[i].path))
+      return failed | strings_add(ret, "CloneReflink");
+  }
+  return failed;
+}
+
 // libvirt's lists are arrays that end with NULL, of objects to be freed one by one.
 static int add_pools(struct host *h, struct list *ret, struct err *err)
 {
@@ -96,5 +121,7 @@ int host_probe(void *handle, struct provider_info *ret, struct err *err)
     return err_set(err, ERR_NO_MEMORY, "out of memory");
   if (add_pools(h, &ret->storages, err) != 0 || add_networks(h, &ret->networks, err) != 0)
     return -1;
+  if (add_clone_capabilities(h, &ret->storages, &ret->capabilities) != 0)
+    return err_set(err, ERR_NO_MEMORY, "out of memory");
   return add_vms(h, &ret->vms, err);
 }

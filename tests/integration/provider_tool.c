@@ -10,15 +10,21 @@
 //   power NAME on|off|shutdown | state NAME | autostart NAME on|off | delete NAME
 //   check-target FILE | plan FILE I | prepare FILE I | done FILE I | plan-vm FILE | finish FILE
 //   remove KIND ID WHERE OWNER
+//   base-check FILE | base-make FILE | clone-check FILE | clone-make FILE | clone-drop FILE
+//   clone-get ID | console ID
+//   clones FILE N: so many of them, which differ in name and identity; prints the milliseconds
 //
-// FILE: {"vm": {...}, "disks": [{"storage", "format", "thick"}], "owner", "uid"}.
+// FILE: {"vm": {...}, "disks": [{"storage", "format", "thick"}], "owner", "uid"}; of bases and
+// clones: the order, with the names of its table in providers/clone.c.
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/str.h"
-#include "providers/provider.h"
+#include "providers/clone.h"
 
 struct tool {
   struct provider *p;
@@ -289,6 +295,135 @@ static int do_remove(struct tool *t)
   return provider_remove(t->p, &o, t->args[3], &t->err);
 }
 
+// ---- bases and clones --------------------------------------------------------------------------
+
+static void base_order_release(struct base_order *b)
+{
+  table_release(&base_order_table, b);
+}
+
+static void clone_order_release(struct clone_order *c)
+{
+  table_release(&clone_order_table, c);
+}
+#define cleanup_base  CLEANUP(base_order_release)
+#define cleanup_order CLEANUP(clone_order_release)
+#define cleanup_owned CLEANUP(owned_release)
+
+static int read_order(struct tool *t, const struct table *table, void *ret)
+{
+  cleanup_free char *text = read_file(t->args[0]);
+  return table_decode_text(table, text, "order", ret, &t->err);
+}
+
+static int do_base_check(struct tool *t)
+{
+  struct base_order b cleanup_base = {0};
+  struct findings f = {0};
+  if (read_order(t, &base_order_table, &b) != 0 || provider_base_check(t->p, &b, &f, &t->err) != 0)
+    return -1;
+  return print_findings(&f);
+}
+
+static int do_base_make(struct tool *t)
+{
+  struct base_order b cleanup_base = {0};
+  struct owned o cleanup_owned = {0};
+  struct base_seen seen CLEANUP(base_seen_release) = {0};
+  if (read_order(t, &base_order_table, &b) != 0 || provider_base_plan(t->p, &b, &o, &t->err) != 0 ||
+      provider_base_make(t->p, &b, &o, &seen, &t->err) != 0)
+    return -1;
+  return print_json(table_encode(&base_seen_table, &seen));
+}
+
+static int do_clone_check(struct tool *t)
+{
+  struct clone_order c cleanup_order = {0};
+  struct findings f = {0};
+  if (read_order(t, &clone_order_table, &c) != 0 ||
+      provider_clone_check(t->p, &c, &f, &t->err) != 0)
+    return -1;
+  return print_findings(&f);
+}
+
+static int do_clone_make(struct tool *t)
+{
+  struct clone_order c cleanup_order = {0};
+  struct owned o cleanup_owned = {0};
+  struct clone_seen seen CLEANUP(clone_seen_release) = {0};
+  if (read_order(t, &clone_order_table, &c) != 0 || provider_clone_plan(t->p, &c, &o, &t->err) != 0)
+    return -1;
+  while (!seen.done) {
+    struct timespec pause = {.tv_nsec = 20000000};
+    if (seen.id)
+      nanosleep(&pause, NULL);
+    clone_seen_release(&seen);
+    if (provider_clone_make(t->p, &c, &o, &seen, &t->err) != 0)
+      return -1;
+  }
+  return print_json(table_encode(&clone_seen_table, &seen));
+}
+
+static int do_clone_drop(struct tool *t)
+{
+  struct clone_order c cleanup_order = {0};
+  struct owned o cleanup_owned = {0};
+  if (read_order(t, &clone_order_table, &c) != 0 || provider_clone_plan(t->p, &c, &o, &t->err) != 0)
+    return -1;
+  return provider_remove(t->p, &o, c.owner, &t->err);
+}
+
+static int do_clone_get(struct tool *t)
+{
+  struct clone_seen seen CLEANUP(clone_seen_release) = {0};
+  if (provider_clone_get(t->p, t->args[0], &seen, &t->err) != 0)
+    return -1;
+  return print_json(table_encode(&clone_seen_table, &seen));
+}
+
+static int do_console(struct tool *t)
+{
+  struct strings argv CLEANUP(strings_release) = {0};
+  if (provider_console(t->p, t->args[0], &argv, &t->err) != 0)
+    return -1;
+  for (size_t i = 0; i < argv.count; i++)
+    puts(argv.items[i]);
+  return 0;
+}
+
+// The last eight digits of uid and machine id count, the name gets the number.
+static int make_one(struct tool *t, const struct clone_order *pattern, int number)
+{
+  struct clone_order c cleanup_order = {0};
+  struct owned o cleanup_owned = {0};
+  struct clone_seen seen CLEANUP(clone_seen_release) = {0};
+  char digits[9];
+  if (table_copy(&clone_order_table, pattern, &c, &t->err) != 0)
+    return -1;
+  snprintf(digits, sizeof(digits), "%08x", (unsigned)number);
+  memcpy(c.uid + strlen(c.uid) - 8, digits, 8);
+  memcpy(c.machine_id + strlen(c.machine_id) - 8, digits, 8);
+  free(c.name);
+  c.name = str_printf("%s-%d", pattern->name, number);
+  return provider_clone_plan(t->p, &c, &o, &t->err) != 0 ||
+                 provider_clone_make(t->p, &c, &o, &seen, &t->err) != 0
+             ? -1
+             : 0;
+}
+
+static int do_clones(struct tool *t)
+{
+  struct clone_order c cleanup_order = {0};
+  if (read_order(t, &clone_order_table, &c) != 0)
+    return -1;
+  int64_t before_ms = clock_ms();
+  for (int i = 0; i < atoi(t->args[1]); i++)
+    if (make_one(t, &c, i) != 0)
+      return -1;
+  printf("%lld\n", (long long)(clock_ms() - before_ms));
+  return 0;
+}
+
 static const struct {
   const char *name;
   int arguments;
@@ -310,6 +445,14 @@ static const struct {
     {"plan-vm", 1, do_plan_vm},
     {"finish", 1, do_finish},
     {"remove", 4, do_remove},
+    {"base-check", 1, do_base_check},
+    {"base-make", 1, do_base_make},
+    {"clone-check", 1, do_clone_check},
+    {"clone-make", 1, do_clone_make},
+    {"clone-drop", 1, do_clone_drop},
+    {"clone-get", 1, do_clone_get},
+    {"console", 1, do_console},
+    {"clones", 2, do_clones},
 };
 
 // ---- options -----------------------------------------------------------------------------------
