@@ -4,6 +4,17 @@
 # Debian as base: the conformance suite of clones, and kill -9 at random moments. BUILD is the build folder. Needs root
 # and the packages of `hack/setup --tests`.
 set -euo pipefail
+
+# limit cpu|memory NAME: what the control group of a container that runs allows: CPUs, or bytes.
+if [ "${1:-}" = limit ]; then
+  group=$(ls -d "/sys/fs/cgroup/$2/drover/"*"-$3" "/sys/fs/cgroup/drover/"*"-$3" 2> /dev/null | head -n 1 || true)
+  grep -q . "$group"/cgroup.procs "$group"/*/cgroup.procs 2> /dev/null || exit 1
+  case $2 in
+    cpu) cat "$group/cpu.max" "$group/cpu.cfs_quota_us" 2> /dev/null | awk '{ print $1 / 100000 }' ;;
+    memory) cat "$group/memory.max" "$group/memory.limit_in_bytes" 2> /dev/null ;;
+  esac || true
+  exit 0
+fi
 # shellcheck source=tests/integration/lib.sh
 . "$(dirname "$0")/lib.sh"
 conformance=$BUILD/tests/integration/clone_conformance
@@ -53,7 +64,7 @@ bridge() {
 
 # describe NAME FILTER: $work/NAME.json
 describe() {
-  jq -n --arg folder "$folder" --arg bridge "$bridge" '{
+  jq -n --arg folder "$folder" --arg bridge "$bridge" --arg self "$here/nspawn.sh" '{
     provider: {type: "Nspawn", endpoint: "local:\($folder)", network: $bridge},
     base: {vm: "debian"},
     modes: ["Linked", "Full"],
@@ -63,6 +74,7 @@ describe() {
       foreignMake: ["mkdir", "-p", "\($folder)/{name}/etc"],
       foreignShow: ["find", "\($folder)/{name}", "-printf", "%p %i %C@ %s %m\n"],
       foreignRemove: ["rm", "-r", "\($folder)/{name}"],
+      cpus: ["\($self)", "limit", "cpu", "{name}"], memory: ["\($self)", "limit", "memory", "{name}"],
       baseChange: ["sh", "-c", "echo changed > \"$1/etc/motd\"", "sh", "\($folder)/{name}"]
     },
     guest: {
