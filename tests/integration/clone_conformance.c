@@ -6,6 +6,7 @@
 //   clone_conformance FILE.json refuse KIND TEXT  a probe fails with that kind and sentence
 //   clone_conformance FILE.json make NAME UID     makes the clone NAME; may be killed at any moment
 //   clone_conformance FILE.json drop NAME UID     takes it away
+//   clone_conformance FILE.json power NAME ACTION on, off or shutdown; begins it
 //   clone_conformance FILE.json time COUNT        makes and removes that many; milliseconds of each
 //   clone_conformance FILE.json list              a line for each machine: KIND NAME POWER OWNER
 //
@@ -80,6 +81,17 @@ static int run_make(const char *name, const char *uid, bool drop)
   return 0;
 }
 
+static int run_power(const char *name, const char *action)
+{
+  static const char *const actions[] = {
+      [POWER_ON] = "on", [POWER_OFF] = "off", [POWER_GUEST_SHUTDOWN] = "shutdown"};
+  struct err err = ERR_INIT;
+  for (size_t i = 0; i < ARRAY_SIZE(actions); i++)
+    if (str_eq(actions[i], action))
+      return provider_clone_power(provider, name, (enum power_action)i, &err) == 0 ? 0 : said(&err);
+  return 2;
+}
+
 static int compare(const void *a, const void *b)
 {
   int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
@@ -138,7 +150,7 @@ int main(int argc, char **argv)
   signal(SIGPIPE, SIG_IGN);
   setvbuf(stdout, NULL, _IOLBF, 0);
   if (argc < 3 || bench_read(argv[1], &err) != 0 || bench_open(&err) != 0) {
-    fprintf(stderr, "usage: %s FILE.json suite|refuse|make|drop|time|list ... %s\n", argv[0],
+    fprintf(stderr, "usage: %s FILE.json suite|refuse|make|drop|power|time|list ... %s\n", argv[0],
             err.message);
     return 2;
   }
@@ -149,6 +161,8 @@ int main(int argc, char **argv)
     status = run_refuse(argv[3], argv[4]);
   else if ((str_eq(mode, "make") || str_eq(mode, "drop")) && argc == 5)
     status = run_make(argv[3], argv[4], str_eq(mode, "drop"));
+  else if (str_eq(mode, "power") && argc == 5)
+    status = run_power(argv[3], argv[4]);
   else if (str_eq(mode, "time") && argc == 4 && atoi(argv[3]) > 0)
     status = run_time((unsigned)atoi(argv[3]));
   else if (str_eq(mode, "list"))
