@@ -202,7 +202,6 @@ static void add_identity(const struct cloning *c, struct clone_order *to)
   const char *uid = c->k.o->meta.uid;
   identity_of(uid, &id);
   to->machine_id = str_dup(id.machine_id);
-  to->mac_seed = str_dup(id.mac_seed);
   struct clone_nic *nics = to->nics.items;
   for (size_t i = 0; i < to->nics.count; i++) {
     char mac[18];

@@ -3,11 +3,13 @@
 // provider's thread; results are moved out.
 #include "providers/clone.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "base/sha256.h"
 #include "base/str.h"
 #include "providers/provider_internal.h"
 
@@ -66,8 +68,7 @@ static const struct field clone_order_fields[] = {
     NUMBER(clone_order, "memoryBytes", memory_bytes),
     {"disks", FIELD_LIST, offsetof(struct clone_order, disks), .table = &disk_table},
     {"nics", FIELD_LIST, offsetof(struct clone_order, nics), .table = &nic_table},
-    TEXT(clone_order, "hostname", hostname), TEXT(clone_order, "machineID", machine_id),
-    TEXT(clone_order, "macSeed", mac_seed), STRINGS(clone_order, "addresses", addresses),
+    TEXT(clone_order, "hostname", hostname), TEXT(clone_order, "machineID", machine_id), STRINGS(clone_order, "addresses", addresses),
     TEXT(clone_order, "gateway", gateway), STRINGS(clone_order, "nameservers", nameservers),
     STRINGS(clone_order, "sshKeys", ssh_keys),
     {"userData", FIELD_STRING, offsetof(struct clone_order, user_data), .secret = true},
@@ -122,6 +123,16 @@ void exec_result_release(struct exec_result *r)
   free(r->output);
   free(r->errors);
   *r = (struct exec_result){0};
+}
+
+void clone_mac(const struct clone_order *c, size_t nic, char ret[CLONE_MAC_BYTES])
+{
+  unsigned char h[SHA256_BYTES];
+  char text[256];
+  int length = snprintf(text, sizeof(text), "mac %zu %.200s", nic,
+                        str_empty(c->machine_id) ? (c->uid ? c->uid : "") : c->machine_id);
+  sha256_of(text, (size_t)length, h);
+  snprintf(ret, CLONE_MAC_BYTES, "52:%02x:%02x:%02x:%02x:%02x", h[0], h[1], h[2], h[3], h[4]);
 }
 
 // ---- arguments and results ---------------------------------------------------------------------

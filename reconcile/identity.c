@@ -34,8 +34,6 @@ void identity_of(const char *uid, struct identity *ret)
   const char *id = ret->machine_id;
   snprintf(ret->uuid, sizeof(ret->uuid), "%.8s-%.4s-%.4s-%.4s-%.12s", id, id + 8, id + 12, id + 16,
            id + 20);
-  derive("mac-seed", 0, uid, h);
-  hex(h, 3, ret->mac_seed);
 }
 
 void identity_mac(const char *uid, unsigned nic, char ret[18])

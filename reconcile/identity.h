@@ -4,15 +4,12 @@
 // allocation, any thread.
 //
 // How sure is "never the same for two"? machine_id and uuid have 122 bits: sure. A MAC has 40: two
-// of 10,000 agree with a chance of 1 in 20,000. mac_seed has 24: with 1,000 clones two agree once
-// in 34 times, so it is for platforms that keep MACs apart themselves; where cards are listed, give
-// them identity_mac().
+// of 10,000 agree with a chance of 1 in 20,000.
 #pragma once
 
 struct identity {
   char machine_id[33]; // 32 hexadecimal digits, as /etc/machine-id wants them (v4 UUID bits set)
   char uuid[37];       // the same as a UUID: SMBIOS, instance-id of cloud-init
-  char mac_seed[7];    // 6 hexadecimal digits
 };
 
 void identity_of(const char *uid, struct identity *ret);

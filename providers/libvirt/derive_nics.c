@@ -37,7 +37,6 @@ static const struct clone_nic *nic_at(const struct clone_order *c, size_t i)
   return i < c->nics.count ? (const struct clone_nic *)c->nics.items + i : NULL;
 }
 
-// 52:54 is the beginning of QEMU's own prefix, locally administered; then the card's number.
 int derive_mac(const struct clone_order *c, size_t i, char ret[BUILD_MAC_BYTES], struct err *err)
 {
   const struct clone_nic *nic = nic_at(c, i);
@@ -47,14 +46,7 @@ int derive_mac(const struct clone_order *c, size_t i, char ret[BUILD_MAC_BYTES],
     snprintf(ret, BUILD_MAC_BYTES, "%s", nic->mac);
     return 0;
   }
-  if (str_empty(c->mac_seed)) {
-    build_mac(c->uid, i, ret);
-    return 0;
-  }
-  if (strlen(c->mac_seed) != 6 || !hex_digits(c->mac_seed, 6))
-    return err_set(err, ERR_INVALID, "a MAC seed has 6 hexadecimal digits");
-  snprintf(ret, BUILD_MAC_BYTES, "52:54:%02x:%.2s:%.2s:%.2s", (unsigned)i & 0xff, c->mac_seed,
-           c->mac_seed + 2, c->mac_seed + 4);
+  clone_mac(c, i, ret);
   return 0;
 }
 

@@ -14,13 +14,6 @@ struct making {
   struct json_object *devices, *config; // of the request, borrowed
 };
 
-char *lxd_mac(const char *seed, size_t i)
-{
-  if (!seed || strlen(seed) != 6 || i > 255)
-    return NULL;
-  return str_printf("52:54:%02zx:%.2s:%.2s:%.2s", i, seed, seed + 2, seed + 4);
-}
-
 static struct json_object *device_copy(struct json_object *device)
 {
   struct json_object *copy = NULL;
@@ -68,8 +61,9 @@ static int add_nic(struct making *m, const struct clone_nic *n, size_t i, struct
 {
   const char *network = str_empty(n->network) ? m->l->default_network : n->network;
   cleanup_free char *name = str_printf("eth%zu", i);
-  cleanup_free char *mac = str_empty(n->mac) ? lxd_mac(m->order->mac_seed, i) : str_dup(n->mac);
+  char mac[CLONE_MAC_BYTES];
   struct json_object *device;
+  clone_mac(m->order, i, mac);
   if (!network)
     return err_set(err, ERR_INVALID, "card %zu names no network, and the provider has no default",
                    i + 1);
@@ -77,7 +71,7 @@ static int add_nic(struct making *m, const struct clone_nic *n, size_t i, struct
     return -1;
   json_object_object_add(m->devices, name, device);
   lxd_put(device, "name", name);
-  lxd_put(device, "hwaddr", mac);
+  lxd_put(device, "hwaddr", str_empty(n->mac) ? mac : n->mac);
   return 0;
 }
 
@@ -91,7 +85,8 @@ static int inherit_nics(struct making *m, struct err *err)
       continue;
     struct json_object *mine =
         m->order->nics.count ? json_object_new_object() : device_copy(device);
-    cleanup_free char *mac = lxd_mac(m->order->mac_seed, i++);
+    char mac[CLONE_MAC_BYTES];
+    clone_mac(m->order, i++, mac);
     if (!mine)
       return lxd_no_memory(err);
     json_object_object_add(m->devices, name, mine);

@@ -213,8 +213,6 @@ int lxd_clone_links(struct lxd *l, const struct lxd_from *from, const struct clo
 // The request that makes the clone. *ret is yours.
 int lxd_clone_body(struct lxd *l, const struct lxd_from *from, const struct clone_order *c,
                    struct json_object **ret, struct err *err);
-// Card i without an address of its own.
-char *lxd_mac(const char *seed, size_t i);
 
 // clone.c: ERR_EXISTS when the instance does not bear the mark.
 int lxd_check_mark(struct json_object *instance, const char *owner, struct err *err);

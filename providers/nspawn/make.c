@@ -67,17 +67,15 @@ static int source_ready(const struct host *h, const struct clone_order *c, struc
   return 0;
 }
 
-// MACs of the cards: as ordered, else of the seed, one after the other.
+// MACs of the cards: as ordered, else its own.
 static int fill_cards(const struct host *h, const struct clone_order *c, struct record *r)
 {
   const struct clone_nic *nics = c->nics.items;
   size_t count = c->nics.count ? c->nics.count : 1;
-  unsigned long seed = strtoul(c->mac_seed ? c->mac_seed : "0", NULL, 16) & 0xffffff;
-  for (size_t i = 0; i < count; i++, seed = (seed + 1) & 0xffffff) {
+  for (size_t i = 0; i < count; i++) {
     const char *network = i < c->nics.count && nics[i].network ? nics[i].network : h->network;
-    char mac[18];
-    snprintf(mac, sizeof(mac), "52:54:00:%02lx:%02lx:%02lx", seed >> 16, seed >> 8 & 255,
-             seed & 255);
+    char mac[CLONE_MAC_BYTES];
+    clone_mac(c, i, mac);
     if (strings_add(&r->networks, network ? network : "") != 0 ||
         strings_add(&r->macs, i < c->nics.count && nics[i].mac ? nics[i].mac : mac) != 0)
       return -1;

@@ -220,7 +220,6 @@ void clone_order_of(const char *name, const char *uid, struct clone_order *c)
   c->base = str_dup(the_base_seen()->id);
   c->hostname = str_dup(name);
   c->machine_id = str_printf("%016llx%016llx", (unsigned long long)a, (unsigned long long)b);
-  c->mac_seed = str_printf("%06x", (unsigned)(a >> 40));
 }
 
 void clone_order_make(unsigned n, struct clone_order *c)
