@@ -161,8 +161,8 @@ static int check_kinds(const struct change *c, const struct named *all, size_t c
 {
   for (size_t i = 0; i < count; i++)
     if (all[i].map_kind || (c->only_migrations && all[i].key.kind != OBJECT_VM_MIGRATION))
-      return err_set(err, ERR_INVALID, "'%s': this is for migrations%s", all[i].key.name,
-                     c->only_migrations ? "" : ", providers and stores");
+      return err_set(err, ERR_INVALID, "'%s': this is %s", all[i].key.name,
+                     c->only_migrations ? "for migrations" : "not for Secrets and ConfigMaps");
   return 0;
 }
 

@@ -29,9 +29,10 @@ static const struct option rows[] = {
 static const struct options options = {
     .name = "delete",
     .usage = "KIND NAME...|KIND/NAME... [options]",
-    .summary = "Deletes objects of a state file: providers, imagestores, vmmigrations, secrets,\n"
-               "configmaps. A migration that has not succeeded takes back what it made, on both\n"
-               "sides; one that has succeeded leaves all as it is. Where no 'drover run' works on\n"
+    .summary = "Deletes objects of a state file, secrets and configmaps among them. A migration\n"
+               "that has not succeeded takes back what it made, on both sides; one that has\n"
+               "succeeded leaves all as it is. A clone goes with its machine, and a set with its\n"
+               "clones, unless spec.deletionPolicy says otherwise. Where no 'drover run' works on\n"
                "the state, this command does the cleaning up.",
     OPTIONS_ROWS(rows),
     .operands_min = 1,

@@ -35,7 +35,7 @@ static const struct options get_options = {
     .name = "get",
     .usage = "KIND [NAME...] [options]",
     .summary = "Lists objects of a state file: providers (dprov), imagestores (istore),\n"
-               "vmmigrations (vmm).",
+               "vmmigrations (vmm), clonebases (cbase), clones (dclone), clonesets (cset).",
     OPTIONS_ROWS(get_rows),
     .operands_min = 1,
     .operands_max = 1000,
