@@ -119,11 +119,16 @@ static struct json_object *texts(const struct strings *s)
   return list;
 }
 
-// JSON is YAML, as cloud-init reads it.
+// JSON is YAML, as cloud-init and the daemon read it, except for the escaped slash.
+static const char *text_of(struct json_object *document)
+{
+  return json_object_to_json_string_ext(document, JSON_C_TO_STRING_NOSLASHESCAPE);
+}
+
 static void put_document(struct making *m, const char *key, const char *head,
                          struct json_object *document)
 {
-  cleanup_free char *text = str_printf("%s%s\n", head, json_object_to_json_string(document));
+  cleanup_free char *text = str_printf("%s%s\n", head, text_of(document));
   lxd_put(m->config, key, text);
   json_object_put(document);
 }
