@@ -14,7 +14,6 @@
 #define ACTIONS_PER_STEP 12
 #define REMOVE_POLL_MS   200
 #define MAKE_POLL_MS     100
-#define FAILED_RETRY_MS  60000 // what was final may not be for ever: space, permissions
 #define NUDGE_MS         50    // many clones of a set change at once
 #define OUTPUT_SHOWN     200
 
@@ -298,7 +297,7 @@ static void tell(struct cloning *c, const struct news *n)
 // ---- the step -------------------------------------------------------------------------------
 
 // What is done at once is followed by the next thing; what takes its time is asked again.
-static bool goes_on(const struct cloning *c, const struct clone_step *step, int64_t *ret_after_ms)
+static bool goes_on(struct cloning *c, const struct clone_step *step, int64_t *ret_after_ms)
 {
   switch (step->action) {
   case CLONE_ACT_MAKE:
@@ -309,7 +308,7 @@ static bool goes_on(const struct cloning *c, const struct clone_step *step, int6
     return c->st->owned.count == 0;
   case CLONE_ACT_FAIL:
     if (step->after_ms < 0)
-      *ret_after_ms = FAILED_RETRY_MS;
+      *ret_after_ms = keeping_pause(&c->k);
     return false;
   default:
     return step->action > CLONE_ACT_FAIL && step->after_ms == 0;
@@ -323,7 +322,8 @@ static bool advance(struct cloning *c, int64_t *ret_after_ms)
   struct clone_step step = clone_next(facts);
   struct err failed = ERR_INIT;
   *ret_after_ms = step.after_ms;
-  if (step.action != CLONE_ACT_REMOVE_FINALIZER)
+  bool tries_again = step.action == CLONE_ACT_CHECK && keeping_is_stalled(&c->k);
+  if (step.action != CLONE_ACT_REMOVE_FINALIZER && !tries_again)
     say(c, &step);
   if (step.action == CLONE_ACT_BACK_OFF) {
     *ret_after_ms = keeping_back_off(&c->k);
@@ -376,9 +376,9 @@ static int64_t run(struct cloning *c)
                 c->k.o->invalid);
     return keeping_save(&c->k, -1);
   }
-  bool changed = c->st->observed_generation != c->k.o->meta.generation;
+  keeping_begin(&c->k);
   int64_t wait_ms = keeping_backing_off_ms(&c->k);
-  if (wait_ms > 0 && !changed && !hurries(c))
+  if (wait_ms > 0 && !hurries(c))
     return wait_ms;
   if (cloning_resolve(c, &failed) != 0) {
     log_error("origin not read", "message", failed.message, NULL);

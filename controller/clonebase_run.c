@@ -18,7 +18,6 @@
 
 #define ACTIONS_PER_STEP 8
 #define POLL_MS          200
-#define FAILED_RETRY_MS  60000 // what was final may not be for ever: space, permissions
 
 DEFINE_CLEANUP(object_free, struct object *)
 
@@ -67,9 +66,8 @@ static bool is_ours(const struct basing *b, const struct object *o)
 static void take_migration(struct basing *b, const struct object *o)
 {
   const struct vmmigration_status *st = o->status;
-  if (st->result.vm)
-    b->machine = str_dup(st->result.vm->id);
-  b->percent = str_dup(st->summary.progress);
+  keeping_text(&b->machine, st->result.vm ? st->result.vm->id : NULL);
+  keeping_text(&b->percent, st->summary.progress);
   if (!str_eq(st->phase, migration_phase_names[PHASE_FAILED]))
     return;
   const struct condition *failed = condition_find(&st->conditions, "Failed");
@@ -604,7 +602,7 @@ static bool ready_changed(const struct basing *b)
 // ---- the step -------------------------------------------------------------------------------
 
 // What is done at once is followed by the next thing; what takes its time is asked again.
-static bool goes_on(const struct basing *b, const struct base_step *step, int64_t *ret_after_ms)
+static bool goes_on(struct basing *b, const struct base_step *step, int64_t *ret_after_ms)
 {
   switch (step->action) {
   case BASE_ACT_CHECK:
@@ -618,7 +616,7 @@ static bool goes_on(const struct basing *b, const struct base_step *step, int64_
     return b->k.owned->count == 0;
   case BASE_ACT_FAIL:
     if (step->after_ms < 0)
-      *ret_after_ms = FAILED_RETRY_MS;
+      *ret_after_ms = keeping_pause(&b->k);
     return false;
   default:
     return step->action > BASE_ACT_FAIL && step->after_ms == 0;
@@ -630,7 +628,8 @@ static bool advance(struct basing *b, int64_t *ret_after_ms)
   struct err failed = ERR_INIT;
   struct base_step step = base_next(observe(b));
   *ret_after_ms = step.after_ms;
-  if (step.action != BASE_ACT_REMOVE_FINALIZER)
+  bool tries_again = step.action == BASE_ACT_CHECK && keeping_is_stalled(&b->k);
+  if (step.action != BASE_ACT_REMOVE_FINALIZER && !tries_again)
     say(b, &step);
   if (step.action == BASE_ACT_BACK_OFF) {
     *ret_after_ms = keeping_back_off(&b->k);
@@ -676,8 +675,9 @@ static int64_t run(struct basing *b)
                 b->k.o->invalid);
     return keeping_save(&b->k, -1);
   }
+  keeping_begin(&b->k);
   int64_t wait_ms = keeping_backing_off_ms(&b->k);
-  if (wait_ms > 0 && b->st->observed_generation == b->k.o->meta.generation)
+  if (wait_ms > 0)
     return wait_ms;
   return go_on(b);
 }

@@ -20,6 +20,7 @@
 #define BURST        64 // clones made or deleted in one step
 #define FAILURES_MAX 20
 #define RESYNC_MS    30000
+#define ORPHAN       "orphan" // finalizer of `kubectl delete --cascade=orphan`
 
 DEFINE_CLEANUP(object_free, struct object *)
 
@@ -69,11 +70,16 @@ static bool selected(const struct setting *s, const struct object *o)
   return true;
 }
 
+static bool is_owned(const struct setting *s, const struct object *o)
+{
+  const struct object_owner *owner = controller_of(o);
+  return owner && str_eq(owner->uid, s->k.o->meta.uid);
+}
+
 // Owned by this set, or by nobody and wanted by its selector.
 static bool is_member(const struct setting *s, const struct object *o)
 {
-  const struct object_owner *owner = controller_of(o);
-  return owner ? str_eq(owner->uid, s->k.o->meta.uid) : selected(s, o);
+  return controller_of(o) ? is_owned(s, o) : selected(s, o);
 }
 
 static int64_t ordinal_of(const struct setting *s, const struct object *o)
@@ -222,6 +228,16 @@ static void add_labels(const struct setting *s, int64_t ordinal, bool old, struc
                   old ? s->st->current_revision : s->revision);
 }
 
+static int add_owner(const struct setting *s, struct object *o, struct err *err)
+{
+  struct object_owner *owner = list_add(&o->meta.owners, sizeof(*owner), 1);
+  if (!owner)
+    return err_set(err, ERR_NO_MEMORY, "out of memory");
+  *owner = (struct object_owner){str_dup(CRDS_API_VERSION), str_dup("CloneSet"),
+                                 str_dup(s->k.key.name), str_dup(s->k.o->meta.uid), true};
+  return 0;
+}
+
 static int fill_clone(const struct setting *s, int64_t ordinal, bool old, struct object *o,
                       struct err *err)
 {
@@ -233,11 +249,8 @@ static int fill_clone(const struct setting *s, int64_t ordinal, bool old, struct
   o->meta.name = str_dup(name);
   add_labels(s, ordinal, old, o);
   strings_add(&o->meta.finalizers, CRDS_FINALIZER);
-  struct object_owner *owner = list_add(&o->meta.owners, sizeof(*owner), 1);
-  if (!owner)
-    return err_set(err, ERR_NO_MEMORY, "out of memory");
-  *owner = (struct object_owner){str_dup(CRDS_API_VERSION), str_dup("CloneSet"),
-                                 str_dup(s->k.key.name), str_dup(s->k.o->meta.uid), true};
+  if (add_owner(s, o, err) != 0)
+    return -1;
   return take_template(s, ordinal, old, o->spec, err);
 }
 
@@ -266,6 +279,22 @@ static int create_clone(struct setting *s, int64_t ordinal, bool old, struct err
                  "Clone %s/%s is there and is not of this set: remove it, or choose another "
                  "spec.nameTemplate",
                  o->meta.ns, o->meta.name);
+}
+
+// What is nobody's becomes this set's, and goes with it. One that others own as well (but do not
+// control) is counted and left with them.
+static int adopt(struct setting *s, struct err *err)
+{
+  struct object_store *store = s->k.m->store;
+  for (size_t i = 0; i < s->count; i++) {
+    struct object *o = s->clones[i];
+    if (o->meta.owners.count > 0 || o->meta.deletion_timestamp)
+      continue;
+    if (add_owner(s, o, err) != 0 || store->ops->put_owners(store, o, err) != 0)
+      return -1;
+    log_info("Adopted", "clone", o->meta.name, NULL);
+  }
+  return 0;
 }
 
 // How many may go now. While nothing can be made in their place, those that a roll-out would
@@ -438,19 +467,25 @@ static int make_wish(const struct setting *s, struct set_wish *ret, struct err *
   return 0;
 }
 
+// Only what it owns: whoever asks for orphans has the owner taken from them, at once or already.
 static int64_t delete_all(struct setting *s)
 {
   struct object_store *store = s->k.m->store;
   struct err failed = ERR_INIT;
+  size_t left = 0;
   if (!object_has_finalizer(s->k.o, CRDS_FINALIZER))
     return -1;
-  for (size_t i = 0; i < s->count; i++)
-    if (!s->facts[i].deleting)
+  bool orphans = object_has_finalizer(s->k.o, ORPHAN);
+  for (size_t i = 0; i < s->count && !orphans; i++) {
+    bool owned = is_owned(s, s->clones[i]);
+    left += owned;
+    if (owned && !s->facts[i].deleting)
       store->ops->remove(store, s->clones[i], &failed);
-  if (s->count == 0)
+  }
+  if (left == 0)
     return set_cleanup_finalizer(s->k.m, s->k.o, false, &failed) == 0 ? -1 : 1000;
   char text[64];
-  snprintf(text, sizeof(text), "%zu clone(s) are being deleted", s->count);
+  snprintf(text, sizeof(text), "%zu clone(s) are being deleted", left);
   keeping_say(&s->k, NULL, false, false, "Deleting", text);
   return keeping_save(&s->k, RESYNC_MS);
 }
@@ -471,6 +506,8 @@ static int64_t keep(struct setting *s)
     keeping_say(&s->k, NULL, false, false, "Suspended", "spec.suspend is set");
     return keeping_save(&s->k, -1);
   }
+  if (adopt(s, &failed) != 0)
+    return failed.kind == ERR_CONFLICT || failed.kind == ERR_NOT_FOUND ? 100 : 1000;
   bool acts = s->plan.create_count + s->plan.delete_count > 0;
   if (acts && carry_out(s, &failed) != 0)
     s->k.err = failed;

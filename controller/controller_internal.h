@@ -29,6 +29,7 @@ struct manager {
   struct strings allowed_cidrs;
   struct address_filter *allowed; // NULL = any
   size_t workers;
+  int64_t started_ms; // wall clock
   void (*on_change)(void *arg, const struct object_key *key);
   void *on_change_arg;
   pthread_mutex_t mutex; // guards what follows

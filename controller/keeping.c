@@ -15,6 +15,7 @@
 
 #define INITIAL_DELAY_MS 500
 #define MAX_DELAY_MS     60000
+#define FAILED_RETRY_MS  60000
 #define OWNED_MAX        64
 #define FINDINGS_MAX     64
 #define FAR_NAME_MAX     63
@@ -170,10 +171,31 @@ int64_t keeping_back_off(struct keeping *k)
   return delay_ms;
 }
 
+int64_t keeping_pause(struct keeping *k)
+{
+  keeping_time(k->next_try_time, k->now_ms + FAILED_RETRY_MS);
+  return FAILED_RETRY_MS;
+}
+
+bool keeping_is_stalled(const struct keeping *k)
+{
+  const struct condition *c = condition_find(k->conditions, "Stalled");
+  return c && c->status == CONDITION_TRUE && c->observed_generation == k->o->meta.generation;
+}
+
 int64_t keeping_backing_off_ms(const struct keeping *k)
 {
   int64_t until_ms = keeping_time_of(*k->next_try_time);
-  return until_ms > k->now_ms ? until_ms - k->now_ms : 0;
+  // To the second, as it is written.
+  bool paused_by_another =
+      keeping_is_stalled(k) && until_ms - FAILED_RETRY_MS + 1000 <= k->m->started_ms;
+  return until_ms > k->now_ms && !paused_by_another ? until_ms - k->now_ms : 0;
+}
+
+void keeping_begin(struct keeping *k)
+{
+  if (*k->observed_generation != k->o->meta.generation)
+    keeping_text(k->next_try_time, NULL);
 }
 
 void keeping_worked(struct keeping *k)

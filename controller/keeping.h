@@ -42,6 +42,14 @@ void keeping_say(struct keeping *k, const char *phase, bool ready, bool stalled,
 // Sets *next_try_time by the number of tries and forgets the error. Returns its milliseconds.
 int64_t keeping_back_off(struct keeping *k);
 int64_t keeping_backing_off_ms(const struct keeping *k); // until then; 0 = now
+// After a final failure: what was final may not be for ever (space, permissions, a Secret), and is
+// tried again after a while, or at once by the next process. Until then nothing is done, whatever
+// event comes: our own status is one. Returns its milliseconds.
+int64_t keeping_pause(struct keeping *k);
+// Said already of this generation; a check that is made again does not unsay it.
+bool keeping_is_stalled(const struct keeping *k);
+// A new generation begins anew.
+void keeping_begin(struct keeping *k);
 void keeping_worked(struct keeping *k);                  // tries begin at one again
 
 struct owned_status *keeping_own(struct keeping *k, const struct owned *o, const char *role);

@@ -182,6 +182,7 @@ int manager_start(struct manager *m, struct err *err)
 {
   if (m->store->ops->installation(m->store, m->installation, err) != 0)
     return -1;
+  m->started_ms = clock_wall_ms();
   m->queue = queue_new(m->workers, step, m);
   if (!m->queue)
     return err_set(err, ERR_NO_MEMORY, "worker threads could not be started");

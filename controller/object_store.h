@@ -79,6 +79,8 @@ struct object_store_ops {
   // being deleted makes it go.
   int (*set_finalizer)(struct object_store *s, struct object *o, const char *finalizer,
                        bool present, struct err *err);
+  // Writes o->meta.owners, same precondition.
+  int (*put_owners)(struct object_store *s, struct object *o, struct err *err);
   // Asks for deletion (ttlSecondsAfterFinished, `drover delete`). Preconditions: uid.
   int (*remove)(struct object_store *s, const struct object *o, struct err *err);
   // Never blocks for long and never fails: best effort, rate limited. type: "Normal" or "Warning".

@@ -216,7 +216,16 @@ int print_objects(enum object_kind kind, struct json_object *objects,
 
 // ---- describe -------------------------------------------------------------------------------
 
-enum show { SHOW_TEXT, SHOW_BYTES, SHOW_RATE, SHOW_AGE, SHOW_TIME, SHOW_SECONDS, SHOW_WORDS };
+enum show {
+  SHOW_TEXT,
+  SHOW_BYTES,
+  SHOW_RATE,
+  SHOW_AGE,
+  SHOW_TIME,
+  SHOW_SECONDS,
+  SHOW_MILLIS,
+  SHOW_WORDS
+};
 
 struct shown {
   const char *name, *path;
@@ -236,6 +245,11 @@ static const struct shown head[] = {
 };
 
 static const struct shown state[] = {
+    {"Provider", ".status.summary.provider", SHOW_TEXT},
+    {"Set", ".status.summary.set", SHOW_TEXT},
+    {"Base", ".status.base", SHOW_TEXT},
+    {"Base, so far", ".status.currentBase", SHOW_TEXT},
+    {"Base, wanted", ".status.updateBase", SHOW_TEXT},
     {"Source", ".status.summary.source", SHOW_TEXT},
     {"Target", ".status.summary.target", SHOW_TEXT},
     {"Phase", ".status.phase", SHOW_TEXT},
@@ -259,6 +273,23 @@ static const struct shown state[] = {
     {"Free", ".status.freeBytes", SHOW_BYTES},
     {"Last probe", ".status.lastProbeTime", SHOW_TIME},
     {"Used by", ".status.dependents", SHOW_TEXT},
+    {"Name there", ".status.name", SHOW_TEXT},
+    {"Id there", ".status.id", SHOW_TEXT},
+    {"Node", ".status.node", SHOW_TEXT},
+    {"Addresses", ".status.addresses", SHOW_WORDS},
+    {"Mode", ".status.mode", SHOW_TEXT},
+    {"Revision", ".status.revision", SHOW_TEXT},
+    {"Clones", ".status.replicas", SHOW_TEXT},
+    {"Ready", ".status.readyReplicas", SHOW_TEXT},
+    {"Available", ".status.availableReplicas", SHOW_TEXT},
+    {"Updated", ".status.updatedReplicas", SHOW_TEXT},
+    {"Takes", ".status.bytes", SHOW_BYTES},
+    {"All of them take", ".status.bytesUsed", SHOW_BYTES},
+    {"Saved", ".status.bytesSaved", SHOW_BYTES},
+    {"Memory in use", ".status.memoryBytes", SHOW_BYTES},
+    {"Made in", ".status.cloneMillis", SHOW_MILLIS},
+    {"Ready after", ".status.readyMillis", SHOW_MILLIS},
+    {"Made anew", ".status.recreated", SHOW_TEXT},
     {"Result: VM", ".status.result.vm.name", SHOW_TEXT},
     {"Result: id", ".status.result.vm.id", SHOW_TEXT},
     {"Result: node", ".status.result.vm.node", SHOW_TEXT},
@@ -301,6 +332,11 @@ static const struct section sections[] = {
       {"SOURCE", ".source", SHOW_TEXT},
       {"TARGET", ".target", SHOW_TEXT},
       {"CONTENT DIGEST", ".contentDigest", SHOW_TEXT}}},
+    {"Clones that are not as they shall be",
+     ".status.failures",
+     {{"CLONE", ".clone", SHOW_TEXT},
+      {"REASON", ".reason", SHOW_TEXT},
+      {"MESSAGE", ".message", SHOW_TEXT}}},
     {"Preflight",
      ".status.preflight",
      {{"CHECK", ".check", SHOW_TEXT},
@@ -356,6 +392,9 @@ static void show_value(const struct shown *s, struct json_object *value, int64_t
     break;
   case SHOW_SECONDS:
     buf_adds(to, str_human_duration((int64_t)number, b));
+    break;
+  case SHOW_MILLIS:
+    buf_printf(to, "%s ms", text);
     break;
   case SHOW_AGE:
     buf_adds(to, age_of(text, now_wall_ms, b));

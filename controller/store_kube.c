@@ -349,6 +349,20 @@ static int kube_store_set_finalizer(struct object_store *store, struct object *o
   return take_version(s, o, answer, err);
 }
 
+static int kube_store_put_owners(struct object_store *store, struct object *o, struct err *err)
+{
+  struct store_kube *s = (struct store_kube *)store;
+  struct json_object *patch cleanup_object = json_object_new_object();
+  struct json_object *answer cleanup_object = NULL;
+  struct json_object *metadata = metadata_of(o);
+  json_object_object_add(metadata, "ownerReferences", object_encode_owners(o));
+  json_object_object_add(patch, "metadata", metadata);
+  if (kube_patch(s->kube, &s->resources[o->kind], o->meta.ns, o->meta.name, NULL, KUBE_PATCH_MERGE,
+                 patch, &answer, err) != 0)
+    return -1;
+  return take_version(s, o, answer, err);
+}
+
 static int kube_store_remove(struct object_store *store, const struct object *o, struct err *err)
 {
   struct store_kube *s = (struct store_kube *)store;
@@ -391,6 +405,7 @@ static const struct object_store_ops kube_ops = {
     .put_status = kube_store_put_status,
     .create = kube_store_create,
     .set_finalizer = kube_store_set_finalizer,
+    .put_owners = kube_store_put_owners,
     .remove = kube_store_remove,
     .event = kube_store_event,
     .get_secret = kube_store_get_secret,

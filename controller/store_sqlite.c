@@ -176,6 +176,21 @@ static int sqlite_set_finalizer(struct object_store *store, struct object *o, co
   return write_back(s, &w, &row, o, err);
 }
 
+static int sqlite_put_owners(struct object_store *store, struct object *o, struct err *err)
+{
+  struct store_sqlite *s = (struct store_sqlite *)store;
+  struct json_object *owners cleanup_object = object_encode_owners(o);
+  struct sqlite_row row CLEANUP(sqlite_row_release) = {0};
+  struct sqlite_write w CLEANUP(sqlite_write_end) = {0};
+  if (!owners)
+    return err_set(err, ERR_NO_MEMORY, "no memory");
+  if (sqlite_write_begin(&w, &s->db, err) != 0 || read_current(s, o, &row, err) != 0)
+    return -1;
+  json_object_put(row.owners);
+  row.owners = TAKE(owners);
+  return write_back(s, &w, &row, o, err);
+}
+
 static int sqlite_remove(struct object_store *store, const struct object *o, struct err *err)
 {
   struct store_sqlite *s = (struct store_sqlite *)store;
@@ -220,6 +235,7 @@ static const struct object_store_ops sqlite_ops = {
     .put_status = sqlite_put_status,
     .create = sqlite_create,
     .set_finalizer = sqlite_set_finalizer,
+    .put_owners = sqlite_put_owners,
     .remove = sqlite_remove,
     .event = sqlite_event,
     .get_secret = sqlite_get_secret,

@@ -179,7 +179,7 @@ static const struct field spec_fields[] = {
      .help = "What becomes of it on the platform when this object goes: Delete or Retain. By "
              "default what drover made is deleted, and what was there before is retained."},
     {"suspend", FIELD_BOOL, AT(clonebase_spec, suspend),
-     .help = "Stops looking after this base; no new clones are made of it."},
+     .help = "Leaves this base as it is until it is taken away again."},
 };
 const struct table clonebase_spec_table =
     TABLE_WITH_RULES(struct clonebase_spec, spec_fields, spec_rules);

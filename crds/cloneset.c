@@ -204,8 +204,9 @@ static const struct field spec_fields[] = {
              "drover.dev/delete-first go before all others."},
     {"deletionPolicy", FIELD_ENUM, AT(cloneset_spec, deletion_policy), .names = deletion_names,
      .fallback = "\"Delete\"",
-     .help = "What becomes of the clones when this object goes: Delete, or Retain, which leaves "
-             "Clones and machines to you."},
+     .help =
+         "What becomes of the machines of Clones that go: Delete, or Retain, which leaves them to "
+         "you."},
     {"minReadySeconds", FIELD_INT, AT(cloneset_spec, min_ready_seconds), .fallback = "0", .min = 0,
      .max = DAY_SECONDS,
      .help = "Seconds that a clone must have been ready before it counts as available."},

@@ -274,6 +274,16 @@ struct json_object *object_encode(const struct object *o)
   return NULL;
 }
 
+struct json_object *object_encode_owners(const struct object *o)
+{
+  struct object_meta owners = {.owners = o->meta.owners};
+  struct json_object *meta = table_encode(&meta_table, &owners);
+  struct json_object *list = meta ? json_object_object_get(meta, "ownerReferences") : NULL;
+  json_object_get(list);
+  json_object_put(meta);
+  return list ? list : json_object_new_array();
+}
+
 void object_free(struct object *o)
 {
   if (!o)

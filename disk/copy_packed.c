@@ -406,8 +406,9 @@ bool copy_packed_fits(const struct object_writer *w, const struct pack *p)
 
 static int make_room(const struct packing *k, struct room *r, size_t full_bytes, struct err *err)
 {
+  size_t most_bytes = full_bytes + k->pack->room_bytes;
   r->full_bytes = full_bytes;
-  r->bytes = malloc(full_bytes + k->pack->room_bytes);
+  r->bytes = aligned_alloc(4096, (most_bytes + 4095) / 4096 * 4096); // for O_DIRECT
   return r->bytes ? 0 : err_set(err, ERR_NO_MEMORY, "no memory for parts");
 }
 

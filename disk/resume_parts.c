@@ -80,7 +80,10 @@ int resume_packed_part_done(struct lane *l, uint64_t part, const void *bytes, si
   bool summed = !c->job->object->ops->part_tag;
   if (!c->resume.checkpoint)
     return 0;
-  resume_count(c, part, data_bytes, sent);
+  // A part that is held to the end was not under way when those behind it were.
+  bool held = part == 0 && c->pack->late_header_bytes > 0;
+  if (!held || !sent)
+    resume_count(c, part, data_bytes, sent);
   if (atomic_load(&c->resume.broken))
     return 0;
   if (summed && !sum_of(bytes, length, sum))

@@ -168,12 +168,15 @@ static void put_network_config(struct making *m)
   put_document(m, "cloud-init.network-config", "", root);
 }
 
-// The daemon calls a container by the name of the instance; another name is liblxc's to give.
+// The daemon calls a container by the name of the instance; another name is liblxc's to give. What
+// goes into raw.lxc is obeyed on the host, as root: so it is looked at here, whoever checked it.
 static int put_hostname(struct making *m, struct err *err)
 {
   const char *wanted = m->order->hostname;
   if (m->from->vm || !wanted || str_eq(wanted, m->order->name))
     return 0;
+  if (!lxd_host_name_ok(wanted))
+    return err_set(err, ERR_INVALID, "'%.80s' is no host name", wanted);
   const char *raw = m->from->raw_lxc;
   cleanup_free char *text =
       str_printf("%s%slxc.uts.name = %s", raw ? raw : "", raw ? "\n" : "", wanted);

@@ -58,6 +58,10 @@ static int check_base(struct checking *c, struct err *err)
     return SAY(c, "CloneBase", "register it again", "base '%s' is not what it was", from->id);
   if (c->order->base && from->running)
     return SAY(c, "CloneBase", "stop it", "base '%s' runs", from->id);
+  if (from->running &&
+      findings_add(c->findings, "CloneSource", FINDING_WARNING, "stop it first",
+                   "'%s' runs: its copy will be as after a power failure", from->id) != 0)
+    return lxd_no_memory(err);
   return 0;
 }
 
@@ -205,7 +209,7 @@ static int check_addresses(struct checking *c, struct err *err)
   return 0;
 }
 
-static bool label_ok(const char *host)
+bool lxd_host_name_ok(const char *host)
 {
   size_t length = strlen(host);
   if (length == 0 || length > 63 || host[0] == '-' || host[length - 1] == '-')
@@ -217,7 +221,7 @@ static bool label_ok(const char *host)
 static int check_identity(struct checking *c, struct err *err)
 {
   const struct clone_order *o = c->order;
-  if (o->hostname && !label_ok(o->hostname))
+  if (o->hostname && !lxd_host_name_ok(o->hostname))
     return SAY(c, "CloneHostname", NULL, "'%.80s' is no host name", o->hostname);
   if (o->machine_id &&
       (strlen(o->machine_id) != 32 || o->machine_id[strspn(o->machine_id, "0123456789abcdef")]))

@@ -24,23 +24,35 @@ bool lxd_is_fingerprint(const char *id)
   return id && strlen(id) == 64 && id[strspn(id, "0123456789abcdef")] == '\0';
 }
 
-// By alias, or by fingerprint or the beginning of one that is unique. ERR_NOT_FOUND.
-int lxd_image(struct lxd *l, const char *name, struct json_object **ret, struct err *err)
+// The fingerprint that an alias stands for, yours; the name itself when there is no such alias.
+static int find_alias(struct lxd *l, const char *name, char **ret, struct err *err)
 {
   struct buf path CLEANUP(buf_release) = BUF_INIT(LXD_PATH_MAX);
   cleanup_json struct json_object *alias = NULL;
   struct err failed = ERR_INIT;
   buf_adds(&path, "/1.0/images/aliases/");
   buf_add_escaped(&path, name, "");
-  if (lxd_get(l, buf_str(&path), &alias, &failed) != 0 && failed.kind != ERR_NOT_FOUND) {
+  if (!lxd_is_fingerprint(name) && lxd_get(l, buf_str(&path), &alias, &failed) != 0 &&
+      failed.kind != ERR_NOT_FOUND) {
     if (err)
       *err = failed;
     return -1;
   }
   const char *target = lxd_text(alias, "target");
-  buf_clear(&path);
+  *ret = str_dup(target ? target : name);
+  return *ret ? 0 : lxd_no_memory(err);
+}
+
+// By alias, or by fingerprint or the beginning of one that is unique. ERR_NOT_FOUND.
+int lxd_image(struct lxd *l, const char *name, struct json_object **ret, struct err *err)
+{
+  struct buf path CLEANUP(buf_release) = BUF_INIT(LXD_PATH_MAX);
+  cleanup_free char *target = NULL;
+  struct err failed = ERR_INIT;
+  if (find_alias(l, name, &target, err) != 0)
+    return -1;
   buf_adds(&path, "/1.0/images/");
-  buf_add_escaped(&path, target ? target : name, "");
+  buf_add_escaped(&path, target, "");
   if (lxd_get(l, buf_str(&path), ret, &failed) != 0) {
     if (failed.kind == ERR_NOT_FOUND)
       return err_set(err, ERR_NOT_FOUND, "there is no image '%s' on %s", name, l->endpoint);

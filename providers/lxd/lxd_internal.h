@@ -35,7 +35,7 @@
 #define LXD_ALONE_MS        2000 // none was begun for so long: nobody stands behind it
 #define LXD_PATH_MAX        4096
 #define LXD_LISTING_MAX     (64u << 20) // bytes of an answer that lists instances
-#define LXD_GUEST_STOP_S    600
+#define LXD_GUEST_STOP_S    30
 #define LXD_CONFIG_OWNER    "user.drover.owner"
 #define LXD_CONFIG_KIND     "user.drover.kind"      // "Base" or "Clone"
 #define LXD_CONFIG_STATE    "user.drover.state"     // "making", then "made"
@@ -222,6 +222,8 @@ int lxd_check_mark(struct json_object *instance, const char *owner, struct err *
 int lxd_undo_unless_busy(struct lxd *l, const char *name, struct err *err);
 // base.c: an alias, or the fingerprint; borrowed.
 const char *lxd_image_name(struct json_object *image);
+// clone_check.c: letters, digits and dashes, one label.
+bool lxd_host_name_ok(const char *host);
 // power.c: ERR_INVALID unless it is [a-z0-9-]+.
 int lxd_snapshot_name_check(const char *name, struct err *err);
 // For findings: with a check's name; 0, or -1 without memory.

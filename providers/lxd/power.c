@@ -41,7 +41,8 @@ static int is_under_way(struct lxd *l, const char *id, enum power_action action,
   return *ret || !operation ? 0 : lxd_idle(l, id, err);
 }
 
-// What we began before and has failed since is told once, by the next call.
+// That a start which was begun before has failed since is told once, by the next call. A guest that
+// did not shut down in LXD_GUEST_STOP_S is asked again: init may have come up only since.
 int lxd_clone_power(void *h, const char *id, enum power_action action, struct err *err)
 {
   struct lxd *l = h;
@@ -55,7 +56,7 @@ int lxd_clone_power(void *h, const char *id, enum power_action action, struct er
   int power = lxd_power_of(instance);
   if (power == (action == POWER_ON ? VM_POWER_ON : VM_POWER_OFF))
     return 0;
-  if (settled != 0) {
+  if (settled != 0 && action == POWER_ON) {
     if (err)
       *err = failed;
     return -1;

@@ -30,6 +30,8 @@ static const struct {
     {"not found", ERR_NOT_FOUND},
     {"No such file", ERR_NOT_FOUND},
     {"does not exist", ERR_NOT_FOUND},
+    {"couldn't be found", ERR_NOT_FOUND},
+    {"is not supported on this server", ERR_UNSUPPORTED}, // VMs without KVM
     {"Invalid", ERR_INVALID},
     {"No root device", ERR_INVALID},
 };

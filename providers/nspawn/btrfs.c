@@ -55,7 +55,7 @@ int ns_subvolume_look(const char *path, struct subvolume *ret, struct err *err)
   uuid_text(info.parent_uuid, ret->parent);
   ret->made = (int64_t)info.otransid;
   ret->changed = (int64_t)info.ctransid;
-  ret->read_only = info.flags & BTRFS_SUBVOL_RDONLY;
+  ret->read_only = info.flags & BTRFS_ROOT_SUBVOL_RDONLY;
   return 0;
 }
 

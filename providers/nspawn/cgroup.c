@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Control groups: every machine gets groups of its own, "drover/TAG-NAME" in each hierarchy, in
 // which its systemd-nspawn starts. Limits by the unified hierarchy (v2), or by the controllers of
-// v1 where the host still has those.
+// v1 where the host still has those. Where systemd is the host's init all groups are systemd's, and
+// a container's is that of its service (unit.c).
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -34,7 +35,10 @@ static const char *const *hierarchies(void)
 
 static char *group_path(const struct host *h, const char *hierarchy, const char *name)
 {
-  return str_printf("%s/drover/%08x-%s", hierarchy, (unsigned)h->tag, name);
+  if (!ns_systemd_runs())
+    return str_printf("%s/drover/%08x-%s", hierarchy, (unsigned)h->tag, name);
+  cleanup_free char *unit = ns_unit_name(h, name);
+  return unit ? str_printf("%s/machine.slice/%s", hierarchy, unit) : NULL;
 }
 
 static int write_value(const char *folder, const char *file, const char *value)
@@ -57,8 +61,18 @@ static bool make_parent(const char *hierarchy)
          write_value(path, "cgroup.subtree_control", "+memory +cpu") == 0;
 }
 
+// Which controllers systemd has to give.
+static bool systemd_limits(void)
+{
+  char *text cleanup_free = NULL;
+  return is_unified() && ns_file_read(ROOT "/cgroup.controllers", 1024, &text, NULL) == 0 &&
+         strstr(text, "memory") && (str_starts(text, "cpu ") || strstr(text, " cpu "));
+}
+
 bool ns_cgroup_can_limit(void)
 {
+  if (ns_systemd_runs())
+    return systemd_limits();
   if (is_unified())
     return make_parent(ROOT);
   return make_parent(ROOT "/memory") && make_parent(ROOT "/cpu");
@@ -83,6 +97,8 @@ static int set_limits(const char *group, const char *hierarchy, const struct rec
 int ns_cgroup_make(const struct host *h, const struct record *r, struct strings *join,
                    struct err *err)
 {
+  if (ns_systemd_runs())
+    return 0;
   for (const char *const *hierarchy = hierarchies(); *hierarchy; hierarchy++) {
     cleanup_free char *group = group_path(h, *hierarchy, r->name);
     cleanup_free char *procs = group ? str_printf("%s/cgroup.procs", group) : NULL;
@@ -129,6 +145,8 @@ static void remove_group(const char *path, int depth)
 
 void ns_cgroup_remove(const struct host *h, const char *name)
 {
+  if (ns_systemd_runs())
+    return;
   for (const char *const *hierarchy = hierarchies(); *hierarchy; hierarchy++) {
     cleanup_free char *group = group_path(h, *hierarchy, name);
     if (group)

@@ -179,6 +179,15 @@ int ns_network_addresses(const struct host *h, const char *name, struct strings 
                          struct err *err);
 bool ns_network_is_bridge(const char *name);
 
+// ---- unit.c: hosts whose init is systemd ----
+
+bool ns_systemd_runs(void);
+char *ns_unit_name(const struct host *h, const char *name); // of its service; yours
+// Pid of the service's systemd-nspawn; 0 when there is none.
+pid_t ns_unit_pid(const struct host *h, const char *name);
+int ns_unit_start(const struct host *h, const struct record *r, const char *const *argv, pid_t *ret,
+                  struct err *err);
+
 // ---- running.c ----
 
 // Pid of its systemd-nspawn, or 0.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Machines that run. Each has one systemd-nspawn, in a session of its own, which goes on when
-// drover ends. Its pid stands in a file that it wrote before it became systemd-nspawn; whether that
-// pid is still its own is seen from its arguments, which name the folder. Its first child is the
-// machine's init.
+// Machines that run (see unit.c for hosts with systemd). Each has one systemd-nspawn, in a session
+// of its own, which goes on when drover ends. Its pid stands in a file that it wrote before it
+// became systemd-nspawn; whether that pid is still its own is seen from its arguments, which name
+// the folder. Its first child is the machine's init.
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -61,9 +61,12 @@ pid_t ns_monitor_of(const struct host *h, const char *name)
   cleanup_free char *path = run_path(h, name, "pid");
   cleanup_free char *folder = ns_machine_path(h, name);
   char *text cleanup_free = NULL;
-  int64_t pid;
-  if (!path || !folder || ns_file_read(path, PID_BYTES, &text, NULL) != 0 ||
-      !str_int64(text, &pid) || pid <= 1 || pid > INT32_MAX)
+  int64_t pid = 0;
+  if (!path || !folder || ns_file_read(path, PID_BYTES, &text, NULL) != 0)
+    return 0;
+  if (!str_int64(text, &pid) && ns_systemd_runs())
+    pid = ns_unit_pid(h, name); // drover was killed between its start and our note of it
+  if (pid <= 1 || pid > INT32_MAX)
     return 0;
   struct launched known = {.pid = (pid_t)pid, .start_ticks = launch_start_ticks((pid_t)pid)};
   return launch_alive(&known) && runs_folder((pid_t)pid, folder) ? (pid_t)pid : 0;
@@ -161,43 +164,73 @@ static int check_init(const struct host *h, const struct record *r, struct err *
              : err_set(err, ERR_UNSUPPORTED, "'%s' has no init to start (/sbin/init)", r->name);
 }
 
+struct arguments {
+  char *own[4];
+  const char *argv[16];
+};
+
+static void arguments_release(struct arguments *a)
+{
+  for (size_t i = 0; i < ARRAY_SIZE(a->own); i++)
+    free(a->own[i]);
+}
+
+static int arguments_make(const struct host *h, const struct record *r, struct arguments *a,
+                          struct err *err)
+{
+  cleanup_free char *namespace = ns_network_namespace(h, r->name);
+  a->own[0] = str_printf("--directory=%s/%s", h->folder, r->name);
+  a->own[1] = str_printf("--machine=%s", r->name);
+  a->own[2] = str_printf("--hostname=%s", r->hostname ? r->hostname : r->name);
+  a->own[3] = str_printf("--network-namespace-path=/run/netns/%s", namespace);
+  const char *const plain[] = {"systemd-nspawn",
+                               ns_systemd_runs() ? "--register=yes" : "--register=no",
+                               "--keep-unit",
+                               "--quiet",
+                               "--boot",
+                               "--settings=no",
+                               "--resolv-conf=off",
+                               "--timezone=off",
+                               "--link-journal=no",
+                               "--console=read-only"};
+  memcpy(a->argv, plain, sizeof(plain));
+  memcpy(a->argv + ARRAY_SIZE(plain), a->own, sizeof(a->own));
+  bool all = namespace && a->own[0] && a->own[1] && a->own[2] && a->own[3];
+  return all ? 0 : ns_no_memory(err);
+}
+
+static int launch_unit(const struct host *h, const struct record *r, const struct arguments *a,
+                       struct err *err)
+{
+  char digits[PID_BYTES];
+  pid_t pid;
+  cleanup_free char *path = run_path(h, r->name, "pid");
+  if (!path)
+    return ns_no_memory(err);
+  if (ns_unit_start(h, r, a->argv, &pid, err) != 0)
+    return -1;
+  snprintf(digits, sizeof(digits), "%d", pid);
+  return ns_file_replace(path, digits, 0600, err);
+}
+
 static int launch_nspawn(const struct host *h, const struct record *r, const struct strings *join,
                          struct err *err)
 {
-  cleanup_free char *namespace = ns_network_namespace(h, r->name);
-  cleanup_free char *folder = ns_machine_path(h, r->name);
+  struct arguments a CLEANUP(arguments_release) = {{NULL}, {NULL}};
   cleanup_free char *log = run_path(h, r->name, "log");
-  char *words[4] = {str_printf("--directory=%s", folder), str_printf("--machine=%s", r->name),
-                    str_printf("--hostname=%s", r->hostname ? r->hostname : r->name),
-                    str_printf("--network-namespace-path=/run/netns/%s", namespace)};
-  const char *argv[] = {"systemd-nspawn",
-                        "--quiet",
-                        "--register=no",
-                        "--keep-unit",
-                        "--boot",
-                        "--settings=no",
-                        "--resolv-conf=off",
-                        "--timezone=off",
-                        "--link-journal=no",
-                        "--console=read-only",
-                        words[0],
-                        words[1],
-                        words[2],
-                        words[3],
-                        NULL};
   const char *files[8] = {NULL};
+  struct launched started;
   for (size_t i = 0; i < join->count && i < ARRAY_SIZE(files) - 1; i++)
     files[i] = join->items[i];
-  struct launch l = {.argv = argv,
+  if (!log || arguments_make(h, r, &a, err) != 0)
+    return log ? -1 : ns_no_memory(err);
+  if (ns_systemd_runs())
+    return launch_unit(h, r, &a, err);
+  struct launch l = {.argv = a.argv,
                      .env = (const char *const[]){"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1", NULL},
                      .log_path = log,
                      .join = files};
-  struct launched started;
-  bool ready = log && folder && namespace && words[0] && words[1] && words[2] && words[3];
-  int failed = ready ? launch(&l, &started, err) : ns_no_memory(err);
-  for (size_t i = 0; i < ARRAY_SIZE(words); i++)
-    free(words[i]);
-  return failed;
+  return launch(&l, &started, err);
 }
 
 // The file that its pid goes to must be there, and empty.
@@ -229,7 +262,7 @@ static int start(const struct host *h, const struct record *r, struct err *err)
   if (make_pid_file(h, r->name, &join, err) == 0 && ns_cgroup_make(h, r, &join, err) == 0 &&
       launch_nspawn(h, r, &join, err) == 0)
     return 0;
-  ns_network_remove(h, r->name, NULL);
+  ns_clean_up(h, r, NULL);
   return err_prefix(err, "start '%s'", r->name);
 }
 

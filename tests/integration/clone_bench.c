@@ -58,7 +58,8 @@ static const struct table provider_table = TABLE(struct bench_provider, provider
 static const struct field host_fields[] = {
     WORDS(bench_host, "foreignMake", foreign_make), WORDS(bench_host, "foreignShow", foreign_show),
     WORDS(bench_host, "foreignRemove", foreign_remove),
-    WORDS(bench_host, "baseChange", base_change),
+    WORDS(bench_host, "baseChange", base_change), WORDS(bench_host, "cpus", cpus),
+    WORDS(bench_host, "memory", memory),
 };
 static const struct table host_table = TABLE(struct bench_host, host_fields);
 static const struct field guest_fields[] = {

@@ -33,6 +33,7 @@ struct bench_host {
   struct strings foreign_show;   // prints what must not change about it
   struct strings foreign_remove; // takes it away again
   struct strings base_change;    // changes the content of base {name}; may be refused (status != 0)
+  struct strings cpus, memory;   // print the limit of the running {name}; memory in bytes
 };
 
 // Commands inside a clone, argv; an empty one is not asked.

@@ -6,6 +6,8 @@
 //   clone_conformance FILE.json refuse KIND TEXT  a probe fails with that kind and sentence
 //   clone_conformance FILE.json make NAME UID     makes the clone NAME; may be killed at any moment
 //   clone_conformance FILE.json drop NAME UID     takes it away
+//   clone_conformance FILE.json power NAME ACTION on, off or shutdown; begins it
+//   clone_conformance FILE.json time COUNT        makes and removes that many; milliseconds of each
 //   clone_conformance FILE.json list              a line for each machine: KIND NAME POWER OWNER
 //
 // make and drop work with a base that is a template there ("template" in the description), so that
@@ -16,6 +18,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "tests/integration/clone_bench.h"
 
 #define TESTS_MAX 128
@@ -78,6 +81,55 @@ static int run_make(const char *name, const char *uid, bool drop)
   return 0;
 }
 
+static int run_power(const char *name, const char *action)
+{
+  static const char *const actions[] = {
+      [POWER_ON] = "on", [POWER_OFF] = "off", [POWER_GUEST_SHUTDOWN] = "shutdown"};
+  struct err err = ERR_INIT;
+  for (size_t i = 0; i < ARRAY_SIZE(actions); i++)
+    if (str_eq(actions[i], action))
+      return provider_clone_power(provider, name, (enum power_action)i, &err) == 0 ? 0 : said(&err);
+  return 2;
+}
+
+static int compare(const void *a, const void *b)
+{
+  int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+  return (x > y) - (x < y);
+}
+
+static void print_times(const char *what, int64_t *ms, size_t count)
+{
+  int64_t sum = 0;
+  qsort(ms, count, sizeof(*ms), compare);
+  for (size_t i = 0; i < count; i++)
+    sum += ms[i];
+  printf("%s: %zu, median %lld ms, longest %lld ms, together %lld ms\n", what, count,
+         (long long)ms[count / 2], (long long)ms[count - 1], (long long)sum);
+}
+
+static int run_time(unsigned count)
+{
+  cleanup_free int64_t *made_ms = calloc(count, sizeof(*made_ms));
+  cleanup_free int64_t *removed_ms = calloc(count, sizeof(*removed_ms));
+  struct err err = ERR_INIT;
+  the_base();
+  for (unsigned i = 0; i < 2 * count; i++) {
+    struct clone_order c cleanup_order = {0};
+    struct owned o cleanup_owned = {0};
+    struct clone_seen seen cleanup_seen = {0};
+    int64_t start_ms = clock_ms();
+    clone_order_make(i % count, &c);
+    if (provider_clone_plan(provider, &c, &o, &err) != 0 ||
+        (i < count ? clone_complete(&c, &o, &seen, &err) : remove_complete(&o, c.owner, &err)) != 0)
+      return said(&err);
+    (i < count ? made_ms : removed_ms)[i % count] = clock_ms() - start_ms;
+  }
+  print_times("made", made_ms, count);
+  print_times("removed", removed_ms, count);
+  return bench_end() == 0 ? 0 : 1;
+}
+
 static int run_list(void)
 {
   struct machines all CLEANUP(machines_release) = {0};
@@ -98,7 +150,7 @@ int main(int argc, char **argv)
   signal(SIGPIPE, SIG_IGN);
   setvbuf(stdout, NULL, _IOLBF, 0);
   if (argc < 3 || bench_read(argv[1], &err) != 0 || bench_open(&err) != 0) {
-    fprintf(stderr, "usage: %s FILE.json suite|refuse|make|drop|list ... %s\n", argv[0],
+    fprintf(stderr, "usage: %s FILE.json suite|refuse|make|drop|power|time|list ... %s\n", argv[0],
             err.message);
     return 2;
   }
@@ -109,6 +161,10 @@ int main(int argc, char **argv)
     status = run_refuse(argv[3], argv[4]);
   else if ((str_eq(mode, "make") || str_eq(mode, "drop")) && argc == 5)
     status = run_make(argv[3], argv[4], str_eq(mode, "drop"));
+  else if (str_eq(mode, "power") && argc == 5)
+    status = run_power(argv[3], argv[4]);
+  else if (str_eq(mode, "time") && argc == 4 && atoi(argv[3]) > 0)
+    status = run_time((unsigned)atoi(argv[3]));
   else if (str_eq(mode, "list"))
     status = run_list();
   bench_close();

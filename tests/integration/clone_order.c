@@ -105,9 +105,10 @@ static const struct template_case {
   void (*ask)(struct clone_order *c);
   const struct strings *question; // asked inside when it is not refused
   bool (*sees)(const char *answer);
+  const struct strings *outside; // the same, asked on this host
 } template_cases[] = {
-    {"cpus", ask_cpus, &settings.guest.cpus, sees_cpus},
-    {"memory", ask_memory, &settings.guest.memory, sees_memory},
+    {"cpus", ask_cpus, &settings.guest.cpus, sees_cpus, &settings.host.cpus},
+    {"memory", ask_memory, &settings.guest.memory, sees_memory, &settings.host.memory},
     {"disks", ask_disk, &settings.guest.disk, sees_disk},
     {"nics", ask_nic, &settings.guest.macs, sees_mac},
     {"addresses", ask_address, &settings.guest.addresses, sees_address},
@@ -131,6 +132,15 @@ static bool soon_seen(const struct template_case *t, const char *id)
   return false;
 }
 
+static void expect_outside(const struct template_case *t, const char *name)
+{
+  if (!t->outside || t->outside->count == 0)
+    return;
+  cleanup_free char *answer = on_host(t->outside, name);
+  if (!answer || !t->sees(answer))
+    fail_msg("%s: on the host it is: %s", t->name, answer ? answer : "nothing");
+}
+
 static void expect_acts(const struct template_case *t, const struct clone_order *c)
 {
   struct owned o cleanup_owned = {0};
@@ -138,10 +148,12 @@ static void expect_acts(const struct template_case *t, const struct clone_order 
   OK(provider_clone_plan(provider, c, &o, err));
   bench_remember(&o, c->owner);
   OK(clone_complete(c, &o, &seen, err));
-  if (t->question && t->question->count && settings.runs && !settings.no_exec) {
+  if (settings.runs) {
     power_on(seen.id);
-    if (!soon_seen(t, seen.id))
+    bool asked = t->question && t->question->count && !settings.no_exec;
+    if (asked && !soon_seen(t, seen.id))
       fail_msg("%s: it is accepted and does not act", t->name);
+    expect_outside(t, c->name);
     power_off(seen.id);
   }
   OK(remove_complete(&o, c->owner, err));

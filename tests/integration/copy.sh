@@ -484,6 +484,8 @@ part_http() {
   json "not found" '.kind == "NotFound"'
   is "vmdk, whose length is not known" 3 "$drover" copy "${to[@]}" --output json d.raw "$HTTP_URL/open/d.vmdk"
   json "is refused there" '.kind == "Unsupported" and (.message | contains("vmdk cannot be written there"))'
+  is "nor is that of a compressed qcow2" 3 "$drover" copy "${to[@]}" --output json --compress d.raw "$HTTP_URL/open/z.qcow2"
+  json "it is refused as well" '.kind == "Unsupported" and (.message | contains("use qcow2, not compressed"))'
   is "a full server" 3 "$drover" copy "${to[@]}" --output json pattern:64Mi "$HTTP_URL/full/x.raw"
   is "a server without ranges" 3 "$drover" digest "${to[@]}" "$HTTP_URL/noranges/d.raw"
   local pid start

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # tests/integration/lxd.sh PART...: the clone verbs of LXD against a real daemon. Needs root. BUILD=build folder.
-# Parts: btrfs dir https template debian convert kill wrong
+# Parts: btrfs dir https template server debian cloud convert kill wrong
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -100,8 +100,33 @@ refused() { # WHAT KIND TEXT JQ
 
 part_template() {
   up
-  describe "$work/t.json" '.base = {template: "busybox"} | del(.host.baseChange)'
+  describe "$work/t.json" '.base = {template: "busybox"} | del(.host.baseChange) | del(.guest.macs)' # no profile has a card
   suite "an image as it is, btrfs" "$work/t.json"
+}
+
+# An image that the daemon downloads.
+part_server() {
+  SERVER=1 up
+  describe "$work/s.json" ".base = {server: \"$IMAGES\", alias: \"busybox/1\"} | del(.host.baseChange)"
+  local name
+  for name in check plan crash seen of_others; do
+    suite "an image server: base $name" "$work/s.json" "test_base_$name"
+  done
+  suite "an image server: clones" "$work/s.json" 'test_clone*'
+  suite "an image server: commands" "$work/s.json" 'test_exec'
+  describe "$work/s.json" ".base = {server: \"$IMAGES\", alias: \"busybox/1\", fingerprint: \"$IMAGES_FINGERPRINT\"}"
+  suite "a pinned image" "$work/s.json" 'test_clone_made'
+  missing "an alias that is not there" NotFound ".base = {server: \"$IMAGES\", alias: \"nope\"}"
+  missing "a fingerprint that is not there" NotFound \
+    ".base = {server: \"$IMAGES\", alias: \"busybox/1\", fingerprint: (\"ab\" * 32)}"
+  missing "a server that is not there" ProtocolError ".base = {server: \"https://$ADDRESS:8445\", alias: \"busybox/1\"}"
+  same "nothing is left" 0 "$(instances)"
+}
+
+missing() { # WHAT KIND JQ: no base can be made
+  describe "$work/missing.json" "$3"
+  "$tool" "$work/missing.json" make nobody 33330000-0000-4000-8000-000000000001 > "$work/missing.out" 2>&1
+  grep -q ": $2: " "$work/missing.out" && pass "$1" || miss "$1" "$(head -n 5 "$work/missing.out")"
 }
 
 # A system that boots, with systemd, sshd's keys and a machine-id of its own.
@@ -109,10 +134,22 @@ part_debian() {
   DEBIAN=1 up
   origin bt debian
   describe "$work/d.json" '.guest.hostKeys = ["sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub"] | .linkedBytes = 4194304
-    | .guest.memory = []'
+    | .guest.memory = [] | .noShutdown = true' # it is asked at once, when systemd does not listen yet
   suite "debian" "$work/d.json"
   at lxc -q delete origin
   half_made
+}
+
+# A system with cloud-init: user data, addresses and keys act by way of that.
+part_cloud() {
+  CLOUD=1 up
+  origin bt cloud
+  describe "$work/cloud.json" '.refuses = [] | .bootMs = 120000 | .address = "10.214.7.50/24" | .gateway = "10.214.7.1"
+    | .linkedBytes = 4194304 | .noShutdown = true | .diskBytes = 3221225472
+    | .guest += {memory: [], addresses: ["ip", "-4", "addr", "show", "eth0"], sshKeys: ["cat", "/home/debian/.ssh/authorized_keys"],
+        userData: ["cat", "/var/lib/cloud/instance/user-data.txt"], hostKeys: ["sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub"]}'
+  suite "cloud-init: templates" "$work/cloud.json" 'test_template'
+  suite "cloud-init: identity" "$work/cloud.json" 'test_identity*'
 }
 
 # The daemon is killed while it copies a whole system into a folder: what it left is made anew.

@@ -1,9 +1,20 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# nspawn.sh btrfs|xfs|ext4|kill|refuse: the Nspawn provider on a file system of its own (in a loop file), with a real
+# nspawn.sh btrfs|xfs|ext4|systemd|kill|refuse: the Nspawn provider on a file system of its own (in a loop file), with a real
 # Debian as base: the conformance suite of clones, and kill -9 at random moments. BUILD is the build folder. Needs root
 # and the packages of `hack/setup --tests`.
 set -euo pipefail
+
+# limit cpu|memory NAME: what the control group of a container that runs allows: CPUs, or bytes.
+if [ "${1:-}" = limit ]; then
+  group=$(ls -d "/sys/fs/cgroup/$2/drover/"*"-$3" "/sys/fs/cgroup/drover/"*"-$3" 2> /dev/null | head -n 1 || true)
+  grep -q . "$group"/cgroup.procs "$group"/*/cgroup.procs 2> /dev/null || exit 1
+  case $2 in
+    cpu) cat "$group/cpu.max" "$group/cpu.cfs_quota_us" 2> /dev/null | awk '{ print $1 / 100000 }' ;;
+    memory) cat "$group/memory.max" "$group/memory.limit_in_bytes" 2> /dev/null ;;
+  esac || true
+  exit 0
+fi
 # shellcheck source=tests/integration/lib.sh
 . "$(dirname "$0")/lib.sh"
 conformance=$BUILD/tests/integration/clone_conformance
@@ -44,6 +55,8 @@ root_file_system() {
   "$hosts/container-root" "$folder/$1" > /dev/null
 }
 
+uid() { printf '%08d-0000-4000-8000-%012d' "$1" "$1"; }
+
 bridge() {
   bridge=drt$(($$ % 10000000))
   ip link add "$bridge" type bridge
@@ -53,7 +66,7 @@ bridge() {
 
 # describe NAME FILTER: $work/NAME.json
 describe() {
-  jq -n --arg folder "$folder" --arg bridge "$bridge" '{
+  jq -n --arg folder "$folder" --arg bridge "$bridge" --arg self "$here/nspawn.sh" '{
     provider: {type: "Nspawn", endpoint: "local:\($folder)", network: $bridge},
     base: {vm: "debian"},
     modes: ["Linked", "Full"],
@@ -63,6 +76,7 @@ describe() {
       foreignMake: ["mkdir", "-p", "\($folder)/{name}/etc"],
       foreignShow: ["find", "\($folder)/{name}", "-printf", "%p %i %C@ %s %m\n"],
       foreignRemove: ["rm", "-r", "\($folder)/{name}"],
+      cpus: ["\($self)", "limit", "cpu", "{name}"], memory: ["\($self)", "limit", "memory", "{name}"],
       baseChange: ["sh", "-c", "echo changed > \"$1/etc/motd\"", "sh", "\($folder)/{name}"]
     },
     guest: {
@@ -111,9 +125,70 @@ run_ext4() {
   suite ext4
 }
 
-# ---- kill -9
+# ---- a host whose init is systemd
 
-uid() { printf '%08d-0000-4000-8000-%012d' "$1" "$1"; }
+# inner PID: the init that systemd-nspawn PID runs.
+inner() {
+  host=
+  read -r host _ < "/proc/$1/task/$1/children" || [ -n "$host" ] && [ "$(< "/proc/$host/comm")" = systemd ]
+}
+
+in_host() { nsenter --target "$host" --all --root --wd "$@"; }
+
+# This system once more, as a container with a systemd of its own; what it writes vanishes, but in $work.
+systemd_host() {
+  local pid
+  mkdir "$work/over" "$work/host"
+  mount -t tmpfs tmpfs "$work/over"
+  at_end "umount '$work/over'"
+  mkdir "$work/over/upper" "$work/over/work"
+  mount -t overlay overlay -o "lowerdir=/,upperdir=$work/over/upper,workdir=$work/over/work" "$work/host"
+  at_end "umount '$work/host'"
+  SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_SECCOMP=0 setsid systemd-nspawn --quiet --register=no --keep-unit \
+    --directory="$work/host" --machine="drover-$$" --private-network --capability=all --bind="$work" \
+    --link-journal=no --console=read-only --boot systemd.unit=basic.target \
+    < /dev/null > "$work/host.log" 2>&1 &
+  pid=$!
+  at_end "kill -9 \$(cat /proc/$pid/task/$pid/children 2> /dev/null) $pid 2> /dev/null; wait $pid 2> /dev/null"
+  wait_for 20 inner "$pid" || { cat "$work/host.log"; return 1; }
+  is "a host with systemd" 0 wait_for 60 in_host busctl status org.freedesktop.systemd1
+  [ "$failed" = 0 ] || { tail -n 20 "$work/host.log"; exit 1; }
+}
+
+run_systemd() {
+  file_system btrfs 6G
+  root_file_system debian
+  systemd_host
+  describe systemd '.provider.network = null | .modes = ["Linked", "Reflink", "Full"] |
+    .refuses += ["cpus", "memory"] | .host.baseChange[2] |= "btrfs property set -f $1 ro false && " + .'
+  conformance="in_host env LSAN_OPTIONS=$LSAN_OPTIONS $conformance"
+  registered
+  is "the suite under systemd" 0 $conformance "$work/systemd.json" suite
+  grep -aE '^\[ *(FAILED|SKIPPED)|ERROR|left behind' <<< "$out$errors" | sort -u | head -n 40 || true
+  is "no service is left" 0 in_host systemctl --no-legend --all list-units 'drover-*'
+  same "none at all" "$out" ""
+}
+
+# What runs is a service of systemd's and known to machined; it is found even if drover was killed before it noted the pid.
+registered() {
+  jq 'del(.base.vm) | .base.template = "debian"' "$work/systemd.json" > "$work/one.json"
+  is "a clone" 0 $conformance "$work/one.json" make one "$(uid 1)"
+  is "started" 0 $conformance "$work/one.json" power one on
+  is "machined knows it" 0 wait_for 20 in_host machinectl show one
+  is "its service runs" 0 in_host systemctl --no-legend list-units 'drover-*-one.service'
+  has "its service is active" "running"
+  is "machined's leader" 0 in_host machinectl show one --property=Leader --property=Unit
+  has "its unit" "-one.service"
+  : > "$folder/.drover/run/one.pid"
+  is "the list" 0 $conformance "$work/one.json" list
+  has "it runs although nobody noted its pid" "Clone one On "
+  is "a second start does nothing" 0 $conformance "$work/one.json" power one on
+  is "stopped" 0 $conformance "$work/one.json" power one off
+  is "and gone from machined" 0 wait_for 10 eval '! in_host machinectl show one'
+  is "removed" 0 $conformance "$work/one.json" drop one "$(uid 1)"
+}
+
+# ---- kill -9
 
 # killed COMMAND NAME UID MS: the program is killed after a random time up to MS, unless it was faster.
 killed() {
@@ -204,6 +279,8 @@ END
   is "a read-only file system" 0 "$conformance" "$work/bad.json" refuse PermissionDenied "ead-only"
 }
 
+# A systemd takes five inotify instances, of 128 that root has by default; other tests boot containers as well.
+[ "$(< /proc/sys/fs/inotify/max_user_instances)" -ge 1024 ] || echo 1024 > /proc/sys/fs/inotify/max_user_instances
 at_end stop_all
-"run_${1:?usage: nspawn.sh btrfs|xfs|ext4|kill|refuse}"
+"run_${1:?usage: nspawn.sh btrfs|xfs|ext4|systemd|kill|refuse}"
 finish

@@ -351,6 +351,52 @@ static void test_description(void **state)
                                      "  2m     Warning   PreflightFailed   3       m\n");
 }
 
+static void describe(const char *yaml, struct printed *p)
+{
+  struct err err = ERR_INIT;
+  struct json_object *json cleanup_object = json_of(yaml);
+  struct json_object *events cleanup_object = json_of("[]");
+  print_begin(p);
+  assert_ok(print_description(json, events, NOW_WALL_MS, p->to, &err), &err);
+}
+
+static void test_description_of_clones(void **state)
+{
+  (void)state;
+  struct printed set CLEANUP(print_release) = {0};
+  struct printed clone CLEANUP(print_release) = {0};
+  describe("{kind: CloneSet, metadata: {name: web}, spec: {replicas: 2}, status: {replicas: 2,"
+           " readyReplicas: 1, availableReplicas: 0, updatedReplicas: 2, currentBase: a,"
+           " updateBase: b, bytesUsed: 4096, bytesSaved: 2147483648,"
+           " failures: [{clone: web-1, reason: NotReady, message: no address}]}}",
+           &set);
+  assert_string_equal(print_end(&set), "Name:                 web\n"
+                                       "Kind:                 CloneSet\n"
+                                       "Base, so far:         a\n"
+                                       "Base, wanted:         b\n"
+                                       "Clones:               2\n"
+                                       "Ready:                1\n"
+                                       "Available:            0\n"
+                                       "Updated:              2\n"
+                                       "All of them take:     4.1 kB\n"
+                                       "Saved:                2.1 GB\n"
+                                       "\n"
+                                       "Spec:\n"
+                                       "  replicas: 2\n"
+                                       "\n"
+                                       "Clones that are not as they shall be:\n"
+                                       "  CLONE   REASON     MESSAGE\n"
+                                       "  web-1   NotReady   no address\n");
+  describe("{kind: Clone, metadata: {name: web-1}, spec: {}, status: {phase: Running, base: b,"
+           " id: i-7, addresses: [10.0.0.7, \"fd00::7\"], mode: Linked, cloneMillis: 12,"
+           " summary: {set: web}}}",
+           &clone);
+  const char *text = print_end(&clone);
+  assert_contains(text, "Set:                  web\n");
+  assert_contains(text, "Addresses:            10.0.0.7, fd00::7\n");
+  assert_contains(text, "Made in:              12 ms\n");
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -364,6 +410,7 @@ int main(void)
       cmocka_unit_test(test_json_and_yaml),
       cmocka_unit_test(test_columns_are_those_of_the_definitions),
       cmocka_unit_test(test_description),
+      cmocka_unit_test(test_description_of_clones),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

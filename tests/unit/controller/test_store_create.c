@@ -111,6 +111,27 @@ static void test_names_are_taken_once(void **state)
   assert_string_not_equal(one->meta.uid, two->meta.uid);
 }
 
+// What was nobody's gets an owner, at the version that was read and at no other.
+static void test_owners_are_written(void **state)
+{
+  struct object_store *s cleanup_store = open_store(*state, STORE_RUN);
+  struct object *o cleanup_crd = decode(CLONE_TEXT);
+  struct err err = ERR_INIT;
+  struct list owners = o->meta.owners;
+  o->meta.owners = (struct list){0};
+  assert_ok(s->ops->create(s, o, &err), &err);
+  struct object *one cleanup_crd = get_clone(s);
+  struct object *late cleanup_crd = get_clone(s);
+  assert_int_equal(one->meta.owners.count, 0);
+  one->meta.owners = owners;
+  assert_ok(s->ops->put_owners(s, one, &err), &err);
+  struct object *after cleanup_crd = get_clone(s);
+  check_clone(after);
+  assert_string_equal(after->meta.resource_version, one->meta.resource_version);
+  assert_int_equal(s->ops->put_owners(s, late, &err), -1);
+  assert_int_equal(err.kind, ERR_CONFLICT);
+}
+
 static void test_wrong_ones_are_refused(void **state)
 {
   static const struct {
@@ -242,6 +263,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_create, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_names_are_taken_once, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(test_owners_are_written, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_wrong_ones_are_refused, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_older_file, set_up, tear_down),
       cmocka_unit_test(test_born_before_the_watch_tells),

@@ -1,0 +1,1 @@
+drover_script_test(clone-commands integration clone-commands.sh)
