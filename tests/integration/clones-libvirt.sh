@@ -308,7 +308,7 @@ part_inside() {
   boots a base "$p"
   boots a mute "$p"
   v a undefine mute
-  v a define /dev/stdin <<< "$(guest_xml mute "$p" | grep -v '<channel')"
+  v a define /dev/stdin <<< "$(guest_xml mute "$p" | sed 's|<channel.*</channel>||')"
   v a net-define /dev/stdin <<< "<network><name>dhcp</name><bridge name='br-dhcp'/><ip address='10.213.9.1' netmask='255.255.255.0'><dhcp><range start='10.213.9.100' end='10.213.9.200'/></dhcp></ip></network>" > /dev/null
   is "a network with DHCP" 0 v a net-start dhcp
   "$hosts/libvirt" exec "$work/a" ip address add 10.213.8.1/24 dev br-default
@@ -331,8 +331,12 @@ part_inside() {
     "$hosts/libvirt" exec "$work/a" bash -c 'echo > /dev/udp/10.213.8.10/9'
     seen "$@"
   }
-  wait_for 60 met arp '.addresses == ["10.213.8.10"] and (.agent | not)' && pass "the ARP table tells the address" ||
-    miss "the ARP table tells the address" "$("$tool" "$(at a)" clone-get arp)"
+  if wait_for 60 v a domifaddr arp --source arp; then
+    wait_for 60 met arp '.addresses == ["10.213.8.10"] and (.agent | not)' && pass "the ARP table tells the address" ||
+      miss "the ARP table tells the address" "$("$tool" "$(at a)" clone-get arp)"
+  else # some versions of libvirt fail at it with some kernels: "wrong nlmsg len"
+    echo "    skipped: this libvirt cannot read the ARP table: $(v a domifaddr arp --source arp 2>&1 | tail -1)"
+  fi
 }
 
 part_remote() {
