@@ -106,7 +106,8 @@ static int from_document(const struct copy_args *a, const struct option_values *
       a->compress || a->overwrite || a->vmdk_adapter || a->vmdk_hardware || a->expect ||
       a->checkpoint || a->restart || a->common.sha256 || a->common.lanes ||
       a->common.ends.credentials_file || a->common.ends.s3_endpoint || a->common.ends.s3_region ||
-      a->common.ends.ca_file || a->common.ends.backing.count)
+      a->common.ends.ca_file || a->common.ends.client_cert_file || a->common.ends.client_key_file ||
+      a->common.ends.insecure || a->common.ends.backing.count)
     return err_set(err, ERR_INVALID, "with --spec only --secrets, --progress and --output apply");
   return mover_spec_read(a->spec, a->secrets, s, err);
 }
