@@ -79,15 +79,16 @@ static int prepare_options(struct copy *c, const struct copy_options *o, struct 
   return 0;
 }
 
-static int check_any_length(const struct copy *c, const char *what, struct err *err)
+// Its head comes last.
+static int check_compressed(const struct copy *c, struct err *err)
 {
   const struct object_writer *w = c->job->object;
   if (w->any_length && !w->ordered)
     return 0;
   return err_set(err, ERR_UNSUPPORTED,
-                 "%s cannot be written there (%s): its length must be known before the first byte; "
-                 "use qcow2, not compressed",
-                 what, w->ops->name);
+                 "a compressed qcow2 cannot be written there (%s): its head must be known before "
+                 "the first byte; use qcow2, not compressed",
+                 w->ops->name);
 }
 
 static int prepare_pack(struct copy *c, const struct copy_options *o, struct err *err)
@@ -96,8 +97,11 @@ static int prepare_pack(struct copy *c, const struct copy_options *o, struct err
   if (o->format != DISK_FORMAT_RAW_ZST && o->format != DISK_FORMAT_VMDK)
     return err_set(err, ERR_UNSUPPORTED,
                    "images are written as raw, qcow2, vmdk or raw.zst, not as '%s'", name);
-  if (check_any_length(c, name, err) != 0)
-    return -1;
+  if (!c->job->object->any_length)
+    return err_set(err, ERR_UNSUPPORTED,
+                   "%s cannot be written there (%s): its length must be known before the first "
+                   "byte; use format raw or qcow2",
+                   name, c->job->object->ops->name);
   if (o->format == DISK_FORMAT_VMDK)
     return pack_new_vmdk(&c->out_map, c->size_bytes, &o->vmdk, &c->pack, err);
   return pack_new_raw_zst(&c->out_map, c->size_bytes, &c->pack, err);
@@ -108,7 +112,7 @@ static int prepare_pack(struct copy *c, const struct copy_options *o, struct err
 static int prepare_qcow2(struct copy *c, const struct copy_options *o, struct err *err)
 {
   const struct object_writer *w = c->job->object;
-  if (o->compress && check_any_length(c, "a compressed qcow2", err) != 0)
+  if (o->compress && check_compressed(c, err) != 0)
     return -1;
   bool guessed = !c->source->exact_map && c->sparse && w->any_length && !w->ordered;
   if ((o->compress || guessed) &&

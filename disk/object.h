@@ -42,9 +42,16 @@ void object_reader_free(struct object_reader *r);
 // A local regular file or block device.
 int object_reader_file(const char *path, struct object_reader **ret, struct err *err);
 
+#define OBJECT_LENGTH_OPEN UINT64_MAX
+
 // The bytes of one part, readable again from any offset (a store may retry). Thread: the lane's.
+// Where the one part of an ordered object of any length is written, the length is OPEN, and
+// read_some is there instead of read: at most `size` bytes, 0 of them at the end. It may refuse to
+// go back to the start (ERR_IO), and tells the end only after object_settle().
 struct object_body {
   uint64_t length;
+  int (*read_some)(void *arg, uint64_t offset, void *into, size_t size, size_t *ret_length,
+                   struct err *err);
   int (*read)(void *arg, uint64_t offset, void *into, size_t length, struct err *err);
   void *arg;
   const void *bytes; // when all of it is in memory, else NULL; read works either way
@@ -98,7 +105,8 @@ struct object_writer_ops {
 struct object_writer {
   const struct object_writer_ops *ops;
   bool ordered;            // parts must come in order, one at a time (HTTP PUT: one part = all)
-  bool any_length;         // the length may be told at the end (object_settle)
+  bool any_length;         // the length may be told at the end (object_settle); with `ordered` and
+                           // parts_max 1: in one part of OBJECT_LENGTH_OPEN
   bool holes;              // bytes never written read as zeros (files): holes need no part
   uint64_t part_min_bytes; // all but the last part; 0 = any
   uint64_t part_max_bytes; // 0 = any
@@ -117,7 +125,8 @@ int object_write_lane_open(struct object_writer *w, void **ret_lane, struct err 
 void object_write_lane_close(struct object_writer *w, void *lane);
 int object_write_part(struct object_writer *w, void *lane, uint32_t number, uint64_t offset,
                       const struct object_body *body, struct err *err);
-// Once, before the last part, when no other part is being written. ERR_UNSUPPORTED where the length
+// Once, before the last part, when no other part is being written, or before the end of the one
+// part of open length. ERR_UNSUPPORTED where the length
 // must be known before.
 int object_settle(struct object_writer *w, uint64_t size_bytes, struct err *err);
 int object_commit(struct object_writer *w, struct err *err);

@@ -47,6 +47,8 @@ struct http_header {
 
 struct http_response;
 
+#define HTTP_LENGTH_OPEN UINT64_MAX
+
 struct http_request {
   const char *method;                // "GET"
   const char *url;                   // absolute; never a secret in it
@@ -55,8 +57,12 @@ struct http_request {
   const char *basic_user;            // with basic_password; NULL = none
   const struct secret *basic_password;
   // Body: either bytes, or a reader called for ranges in rising order (again from 0 after a retry).
+  // HTTP_LENGTH_OPEN: nobody knows the length yet, it goes out in chunks (RFC 9112 section 7.1),
+  // and read_some gives at most `size` bytes, 0 at the end.
   const void *body;
   uint64_t body_length;
+  int (*read_some)(void *arg, uint64_t offset, void *into, size_t size, size_t *ret_length,
+                   struct err *err);
   int (*read_body)(void *arg, uint64_t offset, void *into, size_t length, struct err *err);
   void *read_arg;
   // Answer: kept in response.body up to body_max, or given to a sink (only for 2xx; a non-zero

@@ -92,5 +92,8 @@ bool web_content_length(const struct http_response *r, uint64_t *ret);
 // RFC 1123 date, milliseconds since 1970; 0 when absent or malformed.
 int64_t web_date_ms(const char *date);
 
-// object_body as http_request.read_body.
+_Static_assert(HTTP_LENGTH_OPEN == OBJECT_LENGTH_OPEN, "bodies are passed on as they are");
+// object_body as http_request.read_some and read_body.
+int web_read_some(void *body, uint64_t offset, void *into, size_t size, size_t *ret_length,
+                  struct err *err);
 int web_read_body(void *body, uint64_t offset, void *into, size_t length, struct err *err);

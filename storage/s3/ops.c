@@ -14,7 +14,6 @@ static void describe(const struct storage_config *c, struct buf *into)
 const struct storage_ops storage_s3_ops = {
     .name = "s3",
     .keeps_owner = true,
-    .takes_any_length = true,
     .describe = describe,
     .open = s3_open,
     .close = s3_close,

@@ -482,10 +482,20 @@ part_http() {
   json "is said" '.kind == "CertificateNotTrusted"'
   is "no such file" 3 "$drover" digest "${to[@]}" --output json "$HTTP_URL/open/none.raw"
   json "not found" '.kind == "NotFound"'
-  is "vmdk, whose length is not known" 3 "$drover" copy "${to[@]}" --output json d.raw "$HTTP_URL/open/d.vmdk"
-  json "is refused there" '.kind == "Unsupported" and (.message | contains("vmdk cannot be written there"))'
-  is "nor is that of a compressed qcow2" 3 "$drover" copy "${to[@]}" --output json --compress d.raw "$HTTP_URL/open/z.qcow2"
-  json "it is refused as well" '.kind == "Unsupported" and (.message | contains("use qcow2, not compressed"))'
+  is "a compressed qcow2, whose head comes last" 3 "$drover" copy "${to[@]}" --output json --compress d.raw "$HTTP_URL/open/z.qcow2"
+  json "is refused" '.kind == "Unsupported" and (.message | contains("use qcow2, not compressed"))'
+  local format sum
+  for format in vmdk raw.zst; do
+    is "$format, whose length is not known before" 0 "$drover" copy "${to[@]}" --output json --verify readback d.raw \
+      "$HTTP_URL/open/new folder/d.$format"
+    sum=$(jq -r .objectSha256 <<< "$out")
+    same "its SHA-256" "$sum" "$(sha256sum < "$work/nginx/www/open/new folder/d.$format" | cut -d' ' -f1)"
+    is "the same disk comes back" 0 "$drover" verify "${to[@]}" d.raw "$HTTP_URL/open/new folder/d.$format"
+  done
+  is "qemu-img finds no fault in the vmdk" 0 qemu-img check -q "$work/nginx/www/open/new folder/d.vmdk"
+  is "zstd reads the other" 0 zstd -q -t "$work/nginx/www/open/new folder/d.raw.zst"
+  is "one that is larger than what is held" 0 "$drover" copy "${to[@]}" --verify readback pattern:160Mi \
+    "$HTTP_URL/plain/big.raw.zst"
   is "a full server" 3 "$drover" copy "${to[@]}" --output json pattern:64Mi "$HTTP_URL/full/x.raw"
   is "a server without ranges" 3 "$drover" digest "${to[@]}" "$HTTP_URL/noranges/d.raw"
   local pid start
