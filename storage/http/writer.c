@@ -273,8 +273,8 @@ static int read_open(void *arg, uint64_t offset, void *into, size_t size, size_t
 
 static bool says_nothing_of_bodies(enum err_kind kind)
 {
-  return kind == ERR_TIMEOUT || kind == ERR_CANCELLED || kind == ERR_AUTH || kind == ERR_DENIED || kind == ERR_TLS || kind == ERR_THROTTLED ||
-         kind == ERR_NO_SPACE;
+  return kind == ERR_TIMEOUT || kind == ERR_CANCELLED || kind == ERR_AUTH || kind == ERR_DENIED ||
+         kind == ERR_TLS || kind == ERR_THROTTLED || kind == ERR_NO_SPACE;
 }
 
 int dav_put_probe(void *store, void *lane, const char *key, const void *data, size_t length,

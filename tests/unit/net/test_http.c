@@ -26,6 +26,7 @@ struct bench {
   struct err err;
   char method[32], authorization[256], agent[64];
   size_t body_length;
+  bool chunked;
   unsigned char body_sum;
   int requests;
 };
@@ -76,6 +77,7 @@ static void answer(void *arg, struct fake_http_connection *c, const struct fake_
   fake_http_header(r, "Authorization", b->authorization, sizeof(b->authorization));
   fake_http_header(r, "User-Agent", b->agent, sizeof(b->agent));
   b->body_length = r->body_length;
+  b->chunked = r->chunked;
   b->body_sum = 0;
   for (size_t i = 0; i < r->body_length; i++)
     b->body_sum = (unsigned char)(b->body_sum * 31 + (unsigned char)r->body[i]);
@@ -203,6 +205,44 @@ static void test_body_from_reader(void **state)
                PERFORM(b, "/ok", .method = "PUT", .read_body = read_pattern, .read_arg = &bad,
                        .body_length = length),
                ERR_CORRUPT, "bad at 1048576");
+}
+
+struct steps {
+  size_t length, step; // so much at a time
+  uint64_t calls;
+};
+
+static int read_steps(void *arg, uint64_t offset, void *into, size_t size, size_t *ret_length,
+                      struct err *err)
+{
+  struct steps *s = arg;
+  size_t left = s->length - (size_t)offset;
+  *ret_length = left < s->step ? left : s->step;
+  assert_true(*ret_length <= size);
+  s->calls++;
+  return read_pattern(NULL, offset, into, *ret_length, err);
+}
+
+static void test_body_of_unknown_length(void **state)
+{
+  struct bench *b = *state;
+  struct steps s = {.length = 3000001, .step = 10007};
+  unsigned char sum = 0;
+  for (size_t i = 0; i < s.length; i++)
+    sum = (unsigned char)(sum * 31 + (unsigned char)(i * 7 >> 3));
+  assert_int_equal(PERFORM(b, "/ok", .method = "PUT", .body_length = HTTP_LENGTH_OPEN,
+                           .read_some = read_steps, .read_arg = &s),
+                   0);
+  assert_int_equal(b->body_length, s.length);
+  assert_int_equal(b->body_sum, sum);
+  assert_true(b->chunked);
+  s.length = 0;
+  assert_int_equal(PERFORM(b, "/ok", .method = "PUT", .body_length = HTTP_LENGTH_OPEN,
+                           .read_some = read_steps, .read_arg = &s),
+                   0);
+  assert_int_equal(b->body_length, 0);
+  assert_int_equal(PERFORM(b, "/ok", .method = "PUT", .body = "x", .body_length = 1), 0);
+  assert_false(b->chunked);
 }
 
 struct sunk {
@@ -487,6 +527,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
       PLAIN(test_get),
       PLAIN(test_body_from_reader),
+      PLAIN(test_body_of_unknown_length),
       PLAIN(test_sink),
       PLAIN(test_limits),
       PLAIN(test_credentials),
