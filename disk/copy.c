@@ -13,11 +13,14 @@ const char *const copy_verify_names[] = {"Stored", "ReadBack", "None", NULL};
 
 // ---- preparing ------------------------------------------------------------------------------
 
-static int lanes_of(int asked)
+int copy_lanes(int asked, int64_t round_trip_ms, uint64_t lane_bytes)
 {
-  if (asked <= 0)
+  if (asked > 0)
+    return asked < COPY_LANES_MAX ? asked : COPY_LANES_MAX;
+  uint64_t fit = COPY_MEMORY_BYTES / lane_bytes;
+  if (round_trip_ms < COPY_FAR_MS || fit < COPY_LANES_DEFAULT)
     return COPY_LANES_DEFAULT;
-  return asked < COPY_LANES_MAX ? asked : COPY_LANES_MAX;
+  return fit < COPY_LANES_MAX ? (int)fit : COPY_LANES_MAX;
 }
 
 int copy_setup(struct copy *c, struct source *s, struct tally *tally, int lanes, struct err *err)
@@ -26,7 +29,7 @@ int copy_setup(struct copy *c, struct source *s, struct tally *tally, int lanes,
   c->counter = &tally->transferred_bytes;
   c->crew = &c->own_crew;
   c->crew->tally = tally;
-  c->crew->lanes = lanes_of(lanes);
+  c->crew->lanes = copy_lanes(lanes, s->round_trip_ms, COPY_CHUNK_BYTES + s->lane_bytes);
   c->crew->arg = c;
   if (source_extents(s, &c->map, err) != 0)
     return -1;
@@ -123,6 +126,23 @@ static int prepare_qcow2(struct copy *c, const struct copy_options *o, struct er
   pack_free(c->pack);
   c->pack = NULL;
   return layout_new_qcow2(&c->out_map, c->size_bytes, &c->layout, err);
+}
+
+// Of a stored object. Packing is work for processors, and its rooms are most of the memory.
+static int object_lanes(const struct copy *c, int asked)
+{
+  const struct object_writer *w = c->job->object;
+  int64_t far_ms = c->source->round_trip_ms;
+  uint64_t held = COPY_CHUNK_BYTES;
+  if (c->pack)
+    return copy_lanes(asked, 0, held);
+  if (w->ordered) // one connection, whatever they are
+    held *= 2;
+  else if (!copy_is_direct(c))
+    held += COPY_PART_BYTES;
+  if (!w->ordered && w->round_trip_ms > far_ms)
+    far_ms = w->round_trip_ms;
+  return copy_lanes(asked, far_ms, held + c->source->lane_bytes);
 }
 
 static int prepare_layout(struct copy *c, const struct copy_options *o, struct err *err)
@@ -261,6 +281,8 @@ static int run(struct copy *c, struct copy_result *ret, struct err *err)
     return -1;
   if (job->object && prepare_layout(c, &job->options, err) != 0)
     return -1;
+  if (job->object)
+    c->crew->lanes = object_lanes(c, job->options.lanes);
   atomic_store(&c->tally->phase, COPY_TRANSFERRING);
   if (move(c, err) != 0 || copy_fill_result(c, ret, err) != 0 ||
       check_digest(job->options.expected_digest, ret->content_digest, err) != 0)

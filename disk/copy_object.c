@@ -7,7 +7,6 @@
 #include "base/cleanup.h"
 #include "disk/copy_internal.h"
 
-#define PART_BYTES           (8ull << 20)
 #define PART_IN_MEMORY_BYTES (16ull << 20)
 
 // ---- direct ---------------------------------------------------------------------------------
@@ -159,7 +158,7 @@ int copy_plan_parts(struct copy *c, struct err *err)
 {
   const struct object_writer *w = c->job->object;
   uint64_t stored = layout_stored_bytes(c->layout);
-  uint64_t target = PART_BYTES;
+  uint64_t target = COPY_PART_BYTES;
   if (w->part_min_bytes > target)
     target = round_up(w->part_min_bytes);
   if (w->parts_max > 1 && stored / (w->parts_max - 1) >= target)
@@ -172,10 +171,9 @@ int copy_plan_parts(struct copy *c, struct err *err)
                    "%s cannot take an object of %llu bytes: its parts are too small", w->ops->name,
                    (unsigned long long)stored);
   c->part_target_bytes = target;
-  // Each lane holds the part, which may be a chunk larger than the target, and one chunk.
-  c->parts_in_memory =
-      target <= PART_IN_MEMORY_BYTES &&
-      (uint64_t)c->crew->lanes * (target + 2ull * COPY_CHUNK_BYTES) <= COPY_MEMORY_BYTES;
+  // Each lane holds the part, which may be a chunk larger than the target.
+  c->parts_in_memory = target <= PART_IN_MEMORY_BYTES &&
+                       (uint64_t)c->crew->lanes * (target + COPY_CHUNK_BYTES) <= COPY_MEMORY_BYTES;
   return 0;
 }
 

@@ -31,6 +31,7 @@ struct object_reader {
   char identity[160];     // as struct source: etag, or mtime and size
   bool tells_changes;     // as struct source
   const char *local_path; // when the bytes are a local file; else NULL
+  int64_t round_trip_ms;  // of a small request to the far side; 0 = near, or not known
 };
 
 int object_lane_open(struct object_reader *r, void **ret_lane, struct err *err);
@@ -111,6 +112,7 @@ struct object_writer {
   uint64_t part_min_bytes; // all but the last part; 0 = any
   uint64_t part_max_bytes; // 0 = any
   uint32_t parts_max;      // 0 = any; 1 = the whole object is one part
+  int64_t round_trip_ms;   // as struct object_reader
   bool outlives_us;        // what is written stays without a flush when only this process dies
   bool resumed;            // after begin
   bool stored;             // resumed, and even committed already: only commit is left

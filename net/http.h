@@ -76,6 +76,8 @@ struct http_request {
   int (*sink)(void *arg, const void *data, size_t length, struct err *err);
   void *sink_arg;              // of both
   bool no_redirects;           // the first answer is given back, whatever it is
+  bool send_at_once;           // the body follows its head without a 100 (Continue) between them: a
+                               // round trip less, all sent in vain when the answer is an error
   int64_t total_timeout_ms;    // 0 = none
   int64_t idle_timeout_ms;     // 0 = the client's; longer for calls that a server thinks about
   const volatile bool *cancel; // looked at every 200 ms at least; may be NULL
@@ -95,6 +97,10 @@ struct http_session;
 
 struct http_client *http_client_new(const struct http_settings *s, struct err *err); // copies s
 void http_client_free(struct http_client *c); // after its sessions
+// The shortest time between a request without a body and the first byte of its answer, in all
+// sessions so far: the round trip, and what the server needs to think. 0: none was made. Any
+// thread.
+int64_t http_client_round_trip_ms(const struct http_client *c);
 struct http_session *http_session_new(struct http_client *c, struct err *err);
 void http_session_free(struct http_session *s);
 // From any thread: the call under way, and every later one, ends with ERR_CANCELLED.

@@ -244,6 +244,17 @@ static int run(struct call *call, const char *url, struct err *err)
   return -1;
 }
 
+static void note_round_trip(struct http_session *s)
+{
+  curl_off_t sent_us = 0, answered_us = 0;
+  curl_easy_getinfo(s->easy, CURLINFO_PRETRANSFER_TIME_T, &sent_us);
+  curl_easy_getinfo(s->easy, CURLINFO_STARTTRANSFER_TIME_T, &answered_us);
+  int64_t us = answered_us - sent_us, known = atomic_load(&s->client->round_trip_us);
+  while (us > 0 && (known == 0 || us < known) &&
+         !atomic_compare_exchange_weak(&s->client->round_trip_us, &known, us))
+    ;
+}
+
 static int perform_once(struct call *call, const char *url, struct err *err)
 {
   struct http_session *s = call->session;
@@ -260,6 +271,8 @@ static int perform_once(struct call *call, const char *url, struct err *err)
       http_options_request(s->easy, &s->transfer, &request, err) < 0 ||
       call_options(call, err) < 0 || run(call, url, err) < 0)
     return -1;
+  if (!sends_body(&request))
+    note_round_trip(s);
   curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &r->status);
   r->retry_after_ms = http_retry_after_ms(http_response_header(r, "Retry-After"), clock_wall_ms());
   return 0;

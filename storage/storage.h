@@ -150,6 +150,8 @@ struct storage_ops {
               struct err *err);
   void (*close)(void *store);
   struct storage_keys *(*keys)(void *store); // NULL: it has no credentials
+  // How long a small request takes, as far as it was seen; 0 = not known. NULL: near.
+  int64_t (*round_trip_ms)(const void *store);
   int (*lane_open)(void *store, void **ret_lane, struct err *err);
   void (*lane_close)(void *store, void *lane);
   void (*interrupt)(void *store, void *lane);

@@ -12,6 +12,7 @@
 struct web_lane {
   struct http_session *session;
   struct stop stop;
+  bool trusted; // the last body that was sent here was taken: the next one need not ask first
 };
 
 int web_lane_new(struct http_client *client, struct web_lane **ret, struct err *err);
@@ -27,6 +28,7 @@ int web_store_open(struct web_store *s, const struct storage_config *c,
                    const struct address_filter *allowed, struct err *err);
 void web_store_close(struct web_store *s); // zeroed: allowed
 struct storage_keys *web_store_keys(void *store);
+int64_t web_store_round_trip_ms(const void *store);
 int web_store_lane_open(void *store, void **ret_lane, struct err *err);
 void web_store_lane_close(void *store, void *lane);
 void web_store_interrupt(void *store, void *lane);

@@ -80,6 +80,7 @@ const struct storage_ops storage_http_ops = {
     .open = dav_open,
     .close = dav_close,
     .keys = web_store_keys,
+    .round_trip_ms = web_store_round_trip_ms,
     .lane_open = web_store_lane_open,
     .lane_close = web_store_lane_close,
     .interrupt = web_store_interrupt,

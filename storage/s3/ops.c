@@ -18,6 +18,7 @@ const struct storage_ops storage_s3_ops = {
     .open = s3_open,
     .close = s3_close,
     .keys = web_store_keys,
+    .round_trip_ms = web_store_round_trip_ms,
     .lane_open = web_store_lane_open,
     .lane_close = web_store_lane_close,
     .interrupt = web_store_interrupt,
