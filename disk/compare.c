@@ -18,6 +18,7 @@ static void interrupt_source(void *copy)
 
 static bool take(struct copy *c, uint64_t *ret_chunk)
 {
+  crew_pace(c->crew);
   LOCK_FOR_SCOPE(&c->lock);
   return chunk_next(c, &c->next, ret_chunk);
 }

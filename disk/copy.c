@@ -30,6 +30,7 @@ int copy_setup(struct copy *c, struct source *s, struct tally *tally, int lanes,
   c->crew = &c->own_crew;
   c->crew->tally = tally;
   c->crew->lanes = copy_lanes(lanes, s->round_trip_ms, COPY_CHUNK_BYTES + s->lane_bytes);
+  c->crew->spread_ms = s->round_trip_ms < COPY_FAR_MS ? 0 : COPY_SPREAD * s->round_trip_ms;
   c->crew->arg = c;
   if (source_extents(s, &c->map, err) != 0)
     return -1;
@@ -129,20 +130,20 @@ static int prepare_qcow2(struct copy *c, const struct copy_options *o, struct er
 }
 
 // Of a stored object. Packing is work for processors, and its rooms are most of the memory.
-static int object_lanes(const struct copy *c, int asked)
+static void prepare_lanes(struct copy *c, int asked)
 {
   const struct object_writer *w = c->job->object;
+  struct crew *crew = c->crew;
   int64_t far_ms = c->source->round_trip_ms;
   uint64_t held = COPY_CHUNK_BYTES;
-  if (c->pack)
-    return copy_lanes(asked, 0, held);
   if (w->ordered) // one connection, whatever they are
     held *= 2;
   else if (!copy_is_direct(c))
     held += COPY_PART_BYTES;
   if (!w->ordered && w->round_trip_ms > far_ms)
     far_ms = w->round_trip_ms;
-  return copy_lanes(asked, far_ms, held + c->source->lane_bytes);
+  crew->lanes = copy_lanes(asked, c->pack ? 0 : far_ms, held + c->source->lane_bytes);
+  crew->spread_ms = far_ms < COPY_FAR_MS ? 0 : COPY_SPREAD * far_ms;
 }
 
 static int prepare_layout(struct copy *c, const struct copy_options *o, struct err *err)
@@ -282,7 +283,7 @@ static int run(struct copy *c, struct copy_result *ret, struct err *err)
   if (job->object && prepare_layout(c, &job->options, err) != 0)
     return -1;
   if (job->object)
-    c->crew->lanes = object_lanes(c, job->options.lanes);
+    prepare_lanes(c, job->options.lanes);
   atomic_store(&c->tally->phase, COPY_TRANSFERRING);
   if (move(c, err) != 0 || copy_fill_result(c, ret, err) != 0 ||
       check_digest(job->options.expected_digest, ret->content_digest, err) != 0)

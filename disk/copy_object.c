@@ -35,6 +35,7 @@ static bool direct_next(struct copy *c, struct direct_item *ret)
 
 static bool direct_take(struct copy *c, struct direct_item *ret)
 {
+  crew_pace(c->crew);
   LOCK_FOR_SCOPE(&c->lock);
   do {
     if (!direct_next(c, ret))
@@ -198,6 +199,7 @@ static bool part_next(struct copy *c, struct part *ret)
 
 static bool part_take(struct copy *c, struct part *ret)
 {
+  crew_pace(c->crew);
   LOCK_FOR_SCOPE(&c->lock);
   do {
     if (!part_next(c, ret))

@@ -7,6 +7,7 @@
 #include "net/http.h"
 #include "storage/storage_internal.h"
 
+#define WEB_SMALL_BODY_BYTES    (64u << 10) // cheaper to send in vain than to ask first
 #define WEB_THINKING_TIMEOUT_MS 600000 // calls that a server may work on for long before it answers
 
 struct web_lane {

@@ -86,6 +86,7 @@ static int attempt_with(const struct dav *d, struct web_lane *lane, const struct
     request.read_body = web_read_body;
     request.read_arg = (void *)(uintptr_t)c->body;
     request.read_some = web_read_some;
+    request.send_at_once = c->body->length <= WEB_SMALL_BODY_BYTES;
   }
   http_response_release(ret);
   if (http_perform(lane->session, &request, ret, err) < 0)

@@ -214,7 +214,7 @@ static int attempt_with(const struct s3 *s3, struct web_lane *lane, const struct
     request.body_length = c->body->length;
     request.read_body = web_read_body;
     request.read_arg = (void *)(uintptr_t)c->body;
-    request.send_at_once = lane->trusted;
+    request.send_at_once = lane->trusted || c->body->length <= WEB_SMALL_BODY_BYTES;
   }
   s3_answer_release(ret);
   lane->trusted = false;
