@@ -57,7 +57,7 @@ extern const char ends_help[];                // the ends, for --help
        .argument = "N",                                                                            \
        .min = 1,                                                                                   \
        .max = COPY_LANES_MAX,                                                                      \
-       .help = "how many at a time to each end; default 4"},                                       \
+       .help = "how many at a time to each end; default 4, more far away"},                        \
       {"progress",                                                                                 \
        0,                                                                                          \
        OPTION_CHOICE,                                                                              \
