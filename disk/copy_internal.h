@@ -16,7 +16,7 @@
 
 #define COPY_LANES_DEFAULT 4
 // Where a request takes so long, lanes mostly wait: there are then as many as the memory allows.
-#define COPY_FAR_MS     20
+#define COPY_FAR_MS     50
 #define COPY_SPREAD     2            // round trips over which all lanes begin an item each
 #define COPY_PART_BYTES (8ull << 20) // of an object, when it is not so large that they must grow
 // Parts that are held whole, and chunk buffers, of all lanes together.

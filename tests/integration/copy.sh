@@ -123,6 +123,10 @@ END
   same "the object's SHA-256 in done" "$(sha256sum < j.qcow2 | cut -d' ' -f1)" "$(line_of done | jq -r .objectSha256)"
   same "bytes move" yes "$(jq -es 'map(select(.type == "progress") | .transferredBytes) | max > 0' <<< "$out" > /dev/null && echo yes)"
 
+  is "without the SHA-256 of what is stored" 0 "$drover" copy --progress none --no-object-sha256 --output json d.raw ns.raw
+  json "the digest alone" ".contentDigest == \"$digest\" and .objectSha256 == \"\""
+  truncate -s 512G huge.raw
+  is "half a TiB of holes" 0 timeout 60 "$drover" copy --progress none --no-object-sha256 huge.raw huge2.raw
   is "pattern to a file" 0 "$drover" copy --progress none pattern:24Mi,seed=3,data=40 p.qcow2
   is "pattern is reproducible" 0 "$drover" verify --progress none pattern:24Mi,seed=3,data=40 p.qcow2
   is "another seed differs" 1 "$drover" verify --progress none pattern:24Mi,seed=4,data=40 p.qcow2
