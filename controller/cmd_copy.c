@@ -17,7 +17,7 @@ struct copy_args {
   int format;      // enum disk_format
   int verify;      // enum copy_verify
   int64_t limit_bytes_per_s;
-  bool no_sparse, compress, overwrite, restart;
+  bool no_sparse, compress, no_object_sha256, overwrite, restart;
   int vmdk_adapter; // enum vmdk_adapter
   int64_t vmdk_hardware;
   const char *spec, *secrets, *expect, *checkpoint;
@@ -40,6 +40,8 @@ static const struct option rows[] = {
     {"vmdk-hardware", 0, OPTION_INT, AT(vmdk_hardware), .argument = "N", .min = VMDK_HARDWARE_MIN,
      .max = VMDK_HARDWARE_MAX, .help = "hardware version that a vmdk names; default 13 (ESXi 6.5)"},
     {"no-sparse", 0, OPTION_FLAG, AT(no_sparse), .help = "write zeros out"},
+    {"no-object-sha256", 0, OPTION_FLAG, AT(no_object_sha256),
+     .help = "leave out the plain SHA-256 of what is stored"},
     {"overwrite", 0, OPTION_FLAG, AT(overwrite), .help = "replace what is at DST"},
     {"checkpoint", 0, OPTION_STRING, AT(checkpoint), .argument = "FILE",
      .help = "note there what is finished; the same command goes on from it"},
@@ -89,6 +91,7 @@ static int by_hand(struct copy_args *a, const struct option_values *ends, struct
   s->bytes_per_second = a->limit_bytes_per_s;
   s->no_sparse = a->no_sparse;
   s->compress = a->compress;
+  s->no_object_sha256 = a->no_object_sha256;
   s->vmdk_adapter = a->vmdk_adapter;
   s->vmdk_hardware = a->vmdk_hardware;
   s->expected_digest = str_dup(a->expect);
@@ -103,10 +106,11 @@ static int from_document(const struct copy_args *a, const struct option_values *
   if (ends->count)
     return err_set(err, ERR_INVALID, "--spec names the ends: no SRC and DST beside it");
   if (a->from_format || a->format || a->verify || a->limit_bytes_per_s || a->no_sparse ||
-      a->compress || a->overwrite || a->vmdk_adapter || a->vmdk_hardware || a->expect ||
-      a->checkpoint || a->restart || a->common.sha256 || a->common.lanes ||
+      a->compress || a->no_object_sha256 || a->overwrite || a->vmdk_adapter || a->vmdk_hardware ||
+      a->expect || a->checkpoint || a->restart || a->common.sha256 || a->common.lanes ||
       a->common.ends.credentials_file || a->common.ends.s3_endpoint || a->common.ends.s3_region ||
-      a->common.ends.ca_file || a->common.ends.backing.count)
+      a->common.ends.ca_file || a->common.ends.client_cert_file || a->common.ends.client_key_file ||
+      a->common.ends.insecure || a->common.ends.backing.count)
     return err_set(err, ERR_INVALID, "with --spec only --secrets, --progress and --output apply");
   return mover_spec_read(a->spec, a->secrets, s, err);
 }

@@ -12,7 +12,7 @@ const char *const ends_output_names[] = {"text", "json", NULL};
 const char ends_help[] =
     "Ends:\n"
     "  PATH, file:PATH               an image file or block device\n"
-    "  nbd://HOST[:PORT]/EXPORT      NBD; nbd+unix:///EXPORT?socket=PATH\n"
+    "  nbd://HOST[:PORT]/EXPORT      NBD; nbd+unix:///EXPORT?socket=PATH; nbds:// over TLS\n"
     "  s3://BUCKET/KEY               S3\n"
     "  http://..., https://...       ranged GET to read, PUT to write\n"
     "  nfs://SERVER/EXPORT/PATH      NFS; '//' after EXPORT where it is not the image's folder\n"
@@ -50,8 +50,17 @@ static char *owner_by_hand(void)
   return str_printf("manual/%s/%u/copy", *host ? host : "host", (unsigned)getuid());
 }
 
+static bool takes_certificate(const struct mover_end *e)
+{
+  return e->reach && e->reach->tls;
+}
+
 int ends_complete(const struct ends_options *o, struct mover_spec *s, struct err *err)
 {
+  const struct mover_end_options *e = &o->ends;
+  if ((e->client_cert_file || e->client_key_file) && !takes_certificate(&s->source) &&
+      !takes_certificate(&s->target))
+    return err_set(err, ERR_INVALID, "--client-cert and --client-key are for nbds:// alone");
   s->version = 1;
   s->lanes = o->lanes;
   s->owner = owner_by_hand();

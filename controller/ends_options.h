@@ -36,6 +36,14 @@ extern const char ends_help[];                // the ends, for --help
        ENDS_AT(S, ends.ca_file),                                                                   \
        .argument = "FILE",                                                                         \
        .help = "certificates to trust instead of the system's (PEM)"},                             \
+      {"client-cert",      0,                                                                      \
+       OPTION_STRING,      ENDS_AT(S, ends.client_cert_file),                                      \
+       .argument = "FILE", .help = "certificate to show to an nbds:// server (PEM)"},              \
+      {"client-key",       0,                                                                      \
+       OPTION_STRING,      ENDS_AT(S, ends.client_key_file),                                       \
+       .argument = "FILE", .help = "its private key (PEM)"},                                       \
+      {"insecure", 0, OPTION_FLAG, ENDS_AT(S, ends.insecure),                                      \
+       .help = "take any certificate of a server (S3, HTTPS, nbds)"},                              \
       {"backing",                                                                                  \
        0,                                                                                          \
        OPTION_LIST,                                                                                \
@@ -49,7 +57,7 @@ extern const char ends_help[];                // the ends, for --help
        .argument = "N",                                                                            \
        .min = 1,                                                                                   \
        .max = COPY_LANES_MAX,                                                                      \
-       .help = "how many at a time to each end; default 4"},                                       \
+       .help = "how many at a time to each end; default 4, more far away"},                        \
       {"progress",                                                                                 \
        0,                                                                                          \
        OPTION_CHOICE,                                                                              \

@@ -248,13 +248,13 @@ static void check_format(const struct run *r, const struct storage *store, struc
   const struct migration_target_image *t = r->spec->target.image;
   const char *packed = t->format == MIGRATE_FORMAT_RAW_ZST ? "raw.zst"
                        : t->format == MIGRATE_FORMAT_VMDK  ? "vmdk"
-                       : t->compress                       ? "a compressed qcow2"
                                                            : NULL;
-  if (packed && !storage_takes_any_length(store))
-    findings_add(f, "TargetFormat", FINDING_ERROR,
-                 t->compress ? "leave spec.target.image.compress out"
-                             : "set spec.target.image.format: qcow2",
-                 "%s cannot be written to an HTTP store, which wants to know the length first",
+  if (t->compress && storage_is_ordered(store))
+    findings_add(f, "TargetFormat", FINDING_ERROR, "leave spec.target.image.compress out",
+                 "a compressed qcow2 cannot be written to an HTTP store: its head comes last");
+  else if (packed && storage_takes_any_length(store) == STORAGE_NO)
+    findings_add(f, "TargetFormat", FINDING_ERROR, "set spec.target.image.format: qcow2",
+                 "%s cannot be written to this HTTP server, which wants to know the length first",
                  packed);
 }
 

@@ -158,7 +158,8 @@ static int staged_format(const struct vm_disk *d, const struct storage *store)
 {
   if (d->role == VM_DISK_ROLE_NVRAM)
     return DISK_FORMAT_RAW;
-  bool packed = storage_takes_any_length(store) && d->capacity_bytes <= STAGED_PACKED_MAX_BYTES;
+  bool packed = storage_takes_any_length(store) == STORAGE_YES &&
+                d->capacity_bytes <= STAGED_PACKED_MAX_BYTES;
   return packed ? DISK_FORMAT_RAW_ZST : DISK_FORMAT_QCOW2;
 }
 
@@ -226,6 +227,9 @@ static int own_staged(struct run *r, const struct vm *vm, const char *path, stru
   struct storage_lane *lane CLEANUP(storage_lane_free_p) = NULL;
   const struct ref *via = &r->spec->via->store;
   if (run_store_lane(r, via, true, &store, &lane, err) != 0)
+    return -1;
+  if (storage_takes_any_length(store) == STORAGE_UNKNOWN &&
+      probe_store(r, via, "staged", lane, err) != 0)
     return -1;
   for (size_t i = 0; i < vm->disks.count; i++) {
     const struct vm_disk *d = vm_disk_at(vm, i);

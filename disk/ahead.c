@@ -6,8 +6,10 @@
 
 #include "disk/copy.h"
 
-#define GAP_BYTES (64u << 10)                     // cheaper to read over than to ask again
-#define RUN_BYTES (COPY_CHUNK_BYTES + (1u << 20)) // a chunk, and gaps
+#define GAP_BYTES (64u << 10) // cheaper to read over than to ask again
+#define RUN_BYTES AHEAD_BYTES // a chunk, and gaps
+
+_Static_assert(AHEAD_BYTES > COPY_CHUNK_BYTES, "a chunk fits");
 
 void ahead_release(struct ahead *a)
 {

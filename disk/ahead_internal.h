@@ -12,6 +12,8 @@
 #include "disk/object.h"
 #include "disk/places_internal.h"
 
+#define AHEAD_BYTES (5u << 20) // of memory, once it is used
+
 struct ahead {
   uint8_t *bytes; // of the file at `depth`, from offset; NULL = nothing yet
   uint64_t offset;

@@ -18,6 +18,7 @@ static void interrupt_source(void *copy)
 
 static bool take(struct copy *c, uint64_t *ret_chunk)
 {
+  crew_pace(c->crew);
   LOCK_FOR_SCOPE(&c->lock);
   return chunk_next(c, &c->next, ret_chunk);
 }
@@ -225,6 +226,9 @@ int compare_sources(struct source *a, struct source *b, int lanes, struct tally 
     return -1;
   int failed = copy_setup(&m->b, b, tally, lanes, err);
   if (!failed) {
+    int64_t far_ms = a->round_trip_ms > b->round_trip_ms ? a->round_trip_ms : b->round_trip_ms;
+    m->a.crew->lanes =
+        copy_lanes(lanes, far_ms, 2 * COPY_CHUNK_BYTES + a->lane_bytes + b->lane_bytes);
     failed = compare_run(m, tally, err);
     copy_release(&m->b);
   }

@@ -13,11 +13,14 @@ const char *const copy_verify_names[] = {"Stored", "ReadBack", "None", NULL};
 
 // ---- preparing ------------------------------------------------------------------------------
 
-static int lanes_of(int asked)
+int copy_lanes(int asked, int64_t round_trip_ms, uint64_t lane_bytes)
 {
-  if (asked <= 0)
+  if (asked > 0)
+    return asked < COPY_LANES_MAX ? asked : COPY_LANES_MAX;
+  uint64_t fit = COPY_MEMORY_BYTES / lane_bytes;
+  if (round_trip_ms < COPY_FAR_MS || fit < COPY_LANES_DEFAULT)
     return COPY_LANES_DEFAULT;
-  return asked < COPY_LANES_MAX ? asked : COPY_LANES_MAX;
+  return fit < COPY_LANES_MAX ? (int)fit : COPY_LANES_MAX;
 }
 
 int copy_setup(struct copy *c, struct source *s, struct tally *tally, int lanes, struct err *err)
@@ -26,7 +29,8 @@ int copy_setup(struct copy *c, struct source *s, struct tally *tally, int lanes,
   c->counter = &tally->transferred_bytes;
   c->crew = &c->own_crew;
   c->crew->tally = tally;
-  c->crew->lanes = lanes_of(lanes);
+  c->crew->lanes = copy_lanes(lanes, s->round_trip_ms, COPY_CHUNK_BYTES + s->lane_bytes);
+  c->crew->spread_ms = s->round_trip_ms < COPY_FAR_MS ? 0 : COPY_SPREAD * s->round_trip_ms;
   c->crew->arg = c;
   if (source_extents(s, &c->map, err) != 0)
     return -1;
@@ -79,15 +83,16 @@ static int prepare_options(struct copy *c, const struct copy_options *o, struct 
   return 0;
 }
 
-static int check_any_length(const struct copy *c, const char *what, struct err *err)
+// Its head comes last.
+static int check_compressed(const struct copy *c, struct err *err)
 {
   const struct object_writer *w = c->job->object;
   if (w->any_length && !w->ordered)
     return 0;
   return err_set(err, ERR_UNSUPPORTED,
-                 "%s cannot be written there (%s): its length must be known before the first byte; "
-                 "use qcow2, not compressed",
-                 what, w->ops->name);
+                 "a compressed qcow2 cannot be written there (%s): its head must be known before "
+                 "the first byte; use qcow2, not compressed",
+                 w->ops->name);
 }
 
 static int prepare_pack(struct copy *c, const struct copy_options *o, struct err *err)
@@ -96,8 +101,11 @@ static int prepare_pack(struct copy *c, const struct copy_options *o, struct err
   if (o->format != DISK_FORMAT_RAW_ZST && o->format != DISK_FORMAT_VMDK)
     return err_set(err, ERR_UNSUPPORTED,
                    "images are written as raw, qcow2, vmdk or raw.zst, not as '%s'", name);
-  if (check_any_length(c, name, err) != 0)
-    return -1;
+  if (!c->job->object->any_length)
+    return err_set(err, ERR_UNSUPPORTED,
+                   "%s cannot be written there (%s): its length must be known before the first "
+                   "byte; use format raw or qcow2",
+                   name, c->job->object->ops->name);
   if (o->format == DISK_FORMAT_VMDK)
     return pack_new_vmdk(&c->out_map, c->size_bytes, &o->vmdk, &c->pack, err);
   return pack_new_raw_zst(&c->out_map, c->size_bytes, &c->pack, err);
@@ -108,7 +116,7 @@ static int prepare_pack(struct copy *c, const struct copy_options *o, struct err
 static int prepare_qcow2(struct copy *c, const struct copy_options *o, struct err *err)
 {
   const struct object_writer *w = c->job->object;
-  if (o->compress && check_any_length(c, "a compressed qcow2", err) != 0)
+  if (o->compress && check_compressed(c, err) != 0)
     return -1;
   bool guessed = !c->source->exact_map && c->sparse && w->any_length && !w->ordered;
   if ((o->compress || guessed) &&
@@ -119,6 +127,23 @@ static int prepare_qcow2(struct copy *c, const struct copy_options *o, struct er
   pack_free(c->pack);
   c->pack = NULL;
   return layout_new_qcow2(&c->out_map, c->size_bytes, &c->layout, err);
+}
+
+// Of a stored object. Packing is work for processors, and its rooms are most of the memory.
+static void prepare_lanes(struct copy *c, int asked)
+{
+  const struct object_writer *w = c->job->object;
+  struct crew *crew = c->crew;
+  int64_t far_ms = c->source->round_trip_ms;
+  uint64_t held = COPY_CHUNK_BYTES;
+  if (w->ordered) // one connection, whatever they are
+    held *= 2;
+  else if (!copy_is_direct(c))
+    held += COPY_PART_BYTES;
+  if (!w->ordered && w->round_trip_ms > far_ms)
+    far_ms = w->round_trip_ms;
+  crew->lanes = copy_lanes(asked, c->pack ? 0 : far_ms, held + c->source->lane_bytes);
+  crew->spread_ms = far_ms < COPY_FAR_MS ? 0 : COPY_SPREAD * far_ms;
 }
 
 static int prepare_layout(struct copy *c, const struct copy_options *o, struct err *err)
@@ -257,6 +282,8 @@ static int run(struct copy *c, struct copy_result *ret, struct err *err)
     return -1;
   if (job->object && prepare_layout(c, &job->options, err) != 0)
     return -1;
+  if (job->object)
+    prepare_lanes(c, job->options.lanes);
   atomic_store(&c->tally->phase, COPY_TRANSFERRING);
   if (move(c, err) != 0 || copy_fill_result(c, ret, err) != 0 ||
       check_digest(job->options.expected_digest, ret->content_digest, err) != 0)

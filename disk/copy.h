@@ -62,7 +62,7 @@ struct copy_options {
   struct vmdk_options vmdk;    // of format VMDK
   bool compress;               // of format QCOW2: clusters are compressed (zstd), head last
   int verify;                  // enum copy_verify
-  int lanes;                   // 0 = 4
+  int lanes;                   // 0 = 4, more where the ends are far away
   bool object_sha256;          // also the plain SHA-256 of the stored object, where its bytes come
                                // in order: not of a qcow2 that is laid down head last
   bool no_sparse;              // write zeros out

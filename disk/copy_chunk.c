@@ -164,10 +164,9 @@ int piece_load(struct lane *l, const struct piece *p, uint8_t *into, uint64_t *r
     return 0;
   }
   uint64_t nonzero;
-  if (p->length == COPY_CHUNK_BYTES)
-    return chunk_read(l, p->chunk, into, &nonzero, ret_data_bytes, err);
-  if (chunk_read(l, p->chunk, l->chunk, &nonzero, ret_data_bytes, err) != 0)
+  if (chunk_read(l, p->chunk, into, &nonzero, ret_data_bytes, err) != 0)
     return -1;
-  gather(l->chunk, p->blocks, p->length, into);
+  if (p->length < COPY_CHUNK_BYTES)
+    gather(into, p->blocks, p->length, into);
   return 0;
 }

@@ -15,6 +15,10 @@
 #include "disk/sha_internal.h"
 
 #define COPY_LANES_DEFAULT 4
+// Where a request takes so long, lanes mostly wait: there are then as many as the memory allows.
+#define COPY_FAR_MS     50
+#define COPY_SPREAD     2            // round trips over which all lanes begin an item each
+#define COPY_PART_BYTES (8ull << 20) // of an object, when it is not so large that they must grow
 // Parts that are held whole, and chunk buffers, of all lanes together.
 #define COPY_MEMORY_BYTES (96ull << 20)
 
@@ -93,6 +97,8 @@ uint64_t part_end(const struct copy *c, uint64_t offset);
 
 // What is common to copy_run() and the readers of compare.c. Until copy_setup() has succeeded there
 // is nothing to release.
+// How many lanes: those asked for; 0: by the round trip to the farther end, and what a lane holds.
+int copy_lanes(int asked, int64_t round_trip_ms, uint64_t lane_bytes);
 int copy_setup(struct copy *c, struct source *s, struct tally *tally, int lanes, struct err *err);
 void copy_release(struct copy *c);
 // The content digest and the numbers of the source into ret.

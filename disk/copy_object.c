@@ -7,7 +7,6 @@
 #include "base/cleanup.h"
 #include "disk/copy_internal.h"
 
-#define PART_BYTES           (8ull << 20)
 #define PART_IN_MEMORY_BYTES (16ull << 20)
 
 // ---- direct ---------------------------------------------------------------------------------
@@ -36,6 +35,7 @@ static bool direct_next(struct copy *c, struct direct_item *ret)
 
 static bool direct_take(struct copy *c, struct direct_item *ret)
 {
+  crew_pace(c->crew);
   LOCK_FOR_SCOPE(&c->lock);
   do {
     if (!direct_next(c, ret))
@@ -159,7 +159,7 @@ int copy_plan_parts(struct copy *c, struct err *err)
 {
   const struct object_writer *w = c->job->object;
   uint64_t stored = layout_stored_bytes(c->layout);
-  uint64_t target = PART_BYTES;
+  uint64_t target = COPY_PART_BYTES;
   if (w->part_min_bytes > target)
     target = round_up(w->part_min_bytes);
   if (w->parts_max > 1 && stored / (w->parts_max - 1) >= target)
@@ -172,10 +172,9 @@ int copy_plan_parts(struct copy *c, struct err *err)
                    "%s cannot take an object of %llu bytes: its parts are too small", w->ops->name,
                    (unsigned long long)stored);
   c->part_target_bytes = target;
-  // Each lane holds the part, which may be a chunk larger than the target, and one chunk.
-  c->parts_in_memory =
-      target <= PART_IN_MEMORY_BYTES &&
-      (uint64_t)c->crew->lanes * (target + 2ull * COPY_CHUNK_BYTES) <= COPY_MEMORY_BYTES;
+  // Each lane holds the part, which may be a chunk larger than the target.
+  c->parts_in_memory = target <= PART_IN_MEMORY_BYTES &&
+                       (uint64_t)c->crew->lanes * (target + COPY_CHUNK_BYTES) <= COPY_MEMORY_BYTES;
   return 0;
 }
 
@@ -200,6 +199,7 @@ static bool part_next(struct copy *c, struct part *ret)
 
 static bool part_take(struct copy *c, struct part *ret)
 {
+  crew_pace(c->crew);
   LOCK_FOR_SCOPE(&c->lock);
   do {
     if (!part_next(c, ret))

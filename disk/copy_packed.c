@@ -8,23 +8,13 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "disk/copy_internal.h"
+#include "disk/copy_packed_internal.h"
 #include "disk/pack_internal.h"
 
 #define PART_BYTES     (8ull << 20)
+#define PIECE_BYTES    (2ull << 20) // of one body
 #define PART_MAX_BYTES (64ull << 20)
 #define ROOMS_BYTES    (48ull << 20)
-#define ROOMS_MAX      (COPY_LANES_MAX + 1)
-
-// A part while it is filled and sent.
-struct room {
-  uint8_t *bytes;
-  size_t length, full_bytes; // it is sent when it has as many
-  uint64_t offset;
-  uint64_t data_bytes; // of the disk
-  uint32_t number;
-  bool busy;
-};
 
 enum item_kind { ITEM_HEADER, ITEM_DATA, ITEM_ZEROS, ITEM_TRAILER };
 
@@ -32,26 +22,6 @@ struct item {
   enum item_kind kind;
   uint64_t sequence;
   uint64_t chunk, count;
-};
-
-struct packing {
-  struct copy *copy;
-  struct pack *pack;
-  // The plan; guarded by copy->lock.
-  uint64_t chunks, next_chunk, sequence;
-  bool header_taken, trailer_taken;
-  // Turns and rooms.
-  pthread_mutex_t lock;
-  pthread_cond_t changed;
-  uint64_t turn;
-  int unwritten; // items that have a place and are still being written
-  struct room rooms[ROOMS_MAX];
-  int room_count;
-  struct room head; // the first part, when the header comes late
-  // Only for whose turn it is.
-  uint64_t tail; // stored bytes so far
-  struct room *filling;
-  uint32_t parts;
 };
 
 struct packing_lane {
@@ -102,7 +72,7 @@ static bool take(struct packing *k, struct item *ret)
 
 // ---- turns ----------------------------------------------------------------------------------
 
-static bool stopped(const struct packing *k)
+bool packed_stopped(const struct packing *k)
 {
   return crew_stopped(k->copy->crew);
 }
@@ -110,9 +80,9 @@ static bool stopped(const struct packing *k)
 static int wait_turn(struct packing *k, uint64_t sequence, struct err *err)
 {
   LOCK_FOR_SCOPE(&k->lock);
-  while (k->turn != sequence && !stopped(k))
+  while (k->turn != sequence && !packed_stopped(k))
     pthread_cond_wait(&k->changed, &k->lock);
-  return stopped(k) ? err_set(err, ERR_CANCELLED, "stopped") : 0;
+  return packed_stopped(k) ? err_set(err, ERR_CANCELLED, "stopped") : 0;
 }
 
 static void pass_turn(struct packing *k)
@@ -133,9 +103,9 @@ static void written(struct packing *k)
 static int wait_all_written(struct packing *k, struct err *err)
 {
   LOCK_FOR_SCOPE(&k->lock);
-  while (k->unwritten && !stopped(k))
+  while (k->unwritten && !packed_stopped(k))
     pthread_cond_wait(&k->changed, &k->lock);
-  return stopped(k) ? err_set(err, ERR_CANCELLED, "stopped") : 0;
+  return packed_stopped(k) ? err_set(err, ERR_CANCELLED, "stopped") : 0;
 }
 
 // ---- parts ----------------------------------------------------------------------------------
@@ -147,6 +117,8 @@ static bool is_late(const struct packing *k)
 
 static struct room *idle_room(struct packing *k)
 {
+  if (k->stream)
+    return packed_stream_idle(k);
   for (int i = 0; i < k->room_count; i++)
     if (!k->rooms[i].busy)
       return &k->rooms[i];
@@ -160,7 +132,7 @@ static struct room *room_to_fill(struct packing *k, struct err *err)
     return k->filling;
   LOCK_FOR_SCOPE(&k->lock);
   struct room *r = k->parts == 0 && is_late(k) ? &k->head : NULL;
-  while (!r && !(r = idle_room(k)) && !stopped(k))
+  while (!r && !(r = idle_room(k)) && !packed_stopped(k))
     pthread_cond_wait(&k->changed, &k->lock);
   if (!r) {
     err_set(err, ERR_CANCELLED, "stopped");
@@ -191,6 +163,10 @@ static int write_room(struct packing_lane *l, const struct room *r, struct err *
 static int send_room(struct packing_lane *l, struct room *r, struct err *err)
 {
   struct packing *k = l->packing;
+  if (k->stream) {
+    packed_stream_offer(k, r);
+    return 0;
+  }
   if (write_room(l, r, err) != 0)
     return -1;
   crew_moved(k->copy->crew);
@@ -326,9 +302,9 @@ static int lay_trailer(struct packing_lane *l, const struct item *item, struct e
   while (n);
   if (wait_all_written(k, err) != 0 || object_settle(k->copy->job->object, k->tail, err) != 0)
     return -1;
-  if (k->filling && k->filling != &k->head && send_room(l, k->filling, err) != 0)
-    return -1;
-  return is_late(k) ? send_head(l, err) : 0;
+  int failed = k->filling && k->filling != &k->head ? send_room(l, k->filling, err) : 0;
+  packed_stream_end(k);
+  return !failed && is_late(k) ? send_head(l, err) : failed;
 }
 
 static int (*const lay[])(struct packing_lane *, const struct item *, struct err *) = {
@@ -342,8 +318,9 @@ static int (*const lay[])(struct packing_lane *, const struct item *, struct err
 
 static int run_lane(void *packing, int index, struct err *err)
 {
-  (void)index;
   struct packing *k = packing;
+  if (k->stream && index == 0)
+    return packed_stream_send(k, err);
   struct packing_lane l = {.packing = k};
   cleanup_free uint8_t *bytes = malloc(k->pack->room_bytes);
   l.packed.bytes = bytes;
@@ -353,7 +330,7 @@ static int run_lane(void *packing, int index, struct err *err)
     return -1;
   int failed = k->pack->ops->lane_open(k->pack, &l.pack_lane, err);
   struct item item;
-  while (!failed && !stopped(k) && take(k, &item))
+  while (!failed && !packed_stopped(k) && take(k, &item))
     failed = lay[item.kind](&l, &item, err);
   if (!failed)
     failed = resume_lane_end(&l.lane, err);
@@ -384,11 +361,19 @@ static uint64_t most(uint64_t a, uint64_t b)
   return a > b ? a : b;
 }
 
+// All of the object is one part, whose length is told by its end.
+static bool is_stream(const struct object_writer *w)
+{
+  return w->ordered && w->parts_max == 1;
+}
+
 // Size of the parts: so that their number is enough for the longest object that may come out. 0:
 // they would be too large to be held.
 static size_t part_bytes(const struct object_writer *w, const struct pack *p)
 {
   uint64_t bound = p->bound_bytes, target = most(PART_BYTES, w->part_min_bytes);
+  if (is_stream(w))
+    return PIECE_BYTES;
   uint32_t others = p->late_header_bytes ? 2 : 1; // the last, and the first
   if (w->parts_max > others)
     target = most(target, bound / (w->parts_max - others) + 1);
@@ -444,6 +429,7 @@ static int run(struct packing *k, struct err *err)
       resume_expect_parts(c, c->pack->bound_bytes / target + 3, err) != 0 ||
       resume_begin(c, err) != 0)
     return -1;
+  c->crew->lanes += k->stream; // the sender
   c->crew->lane = run_lane;
   c->crew->interrupt = interrupt;
   c->crew->wake = wake;
@@ -454,6 +440,7 @@ static int run(struct packing *k, struct err *err)
 int copy_packed_run(struct copy *c, struct err *err)
 {
   struct packing k = {.copy = c, .pack = c->pack};
+  k.stream = is_stream(c->job->object);
   k.chunks = (c->size_bytes + COPY_CHUNK_BYTES - 1) / COPY_CHUNK_BYTES;
   pthread_mutex_init(&k.lock, NULL);
   cond_init_monotonic(&k.changed);

@@ -39,6 +39,7 @@ static bool take_next(struct copy *c, struct item *ret)
 
 static bool take(struct copy *c, struct item *ret)
 {
+  crew_pace(c->crew);
   LOCK_FOR_SCOPE(&c->lock);
   do {
     if (!take_next(c, ret))

@@ -91,6 +91,18 @@ int crew_throttle(struct crew *c, uint64_t bytes, struct err *err)
   return 0;
 }
 
+void crew_pace(struct crew *c)
+{
+  if (c->spread_ms == 0)
+    return;
+  LOCK_FOR_SCOPE(&c->lock);
+  int64_t now_ms = clock_ms();
+  int64_t begin_ms = c->begin_ms > now_ms ? c->begin_ms : now_ms;
+  c->begin_ms = begin_ms + c->spread_ms / c->lanes;
+  for (; !crew_stopped(c) && now_ms < begin_ms; now_ms = clock_ms())
+    cond_wait_ms(&c->changed, &c->lock, begin_ms - now_ms);
+}
+
 // ---- running --------------------------------------------------------------------------------
 
 struct member {

@@ -22,6 +22,8 @@ struct crew {
   struct tally *tally;
   int lanes;
   int64_t stall_timeout_ms;
+  // All lanes take an item each within so long at the earliest (crew_pace); 0 = as they come.
+  int64_t spread_ms;
   int (*lane)(void *arg, int index, struct err *err); // one thread each
   void (*interrupt)(void *arg);
   void (*wake)(void *arg); // may be NULL: wakes lanes that wait for each other
@@ -34,7 +36,8 @@ struct crew {
   _Atomic uint64_t moves;
   bool failed;
   struct err first;
-  double tokens; // throttle, bytes; negative = debt
+  int64_t begin_ms; // of the next item, where they are spread
+  double tokens;    // throttle, bytes; negative = debt
   int64_t tokens_at_ms;
 };
 
@@ -44,6 +47,10 @@ bool crew_stopped(const struct crew *c);
 void crew_moved(struct crew *c);
 // Waits until the limit of the tally allows bytes to move. ERR_CANCELLED when the crew stops.
 int crew_throttle(struct crew *c, uint64_t bytes, struct err *err);
+// Before a lane takes an item. Lanes that begin together on a long link share it evenly, end
+// together (also those that wait for each other's turn), and then all wait for a round trip in
+// which nothing moves, again and again: so they begin one after the other.
+void crew_pace(struct crew *c);
 bool tally_cancelled(const struct tally *t);
 // A condition variable on the monotonic clock.
 void cond_init_monotonic(pthread_cond_t *c);

@@ -327,9 +327,12 @@ static void identify(struct image_source *s)
   unsigned char md[EVP_MAX_MD_SIZE] = {0};
   struct buf hex CLEANUP(buf_release) = BUF_INIT(0);
   s->source.tells_changes = true;
+  s->source.lane_bytes = AHEAD_BYTES;
   for (size_t i = 0; i < s->chain.count; i++) {
     buf_printf(&all, "%s\n", s->chain.readers[i]->identity);
     s->source.tells_changes = s->source.tells_changes && s->chain.readers[i]->tells_changes;
+    if (s->chain.readers[i]->round_trip_ms > s->source.round_trip_ms)
+      s->source.round_trip_ms = s->chain.readers[i]->round_trip_ms;
   }
   EVP_Digest(buf_str(&all), all.length, md, NULL, EVP_sha256(), NULL);
   buf_add_hex(&hex, md, 16);

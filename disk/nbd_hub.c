@@ -23,6 +23,7 @@
 #define HANDSHAKE_MS 30000
 #define DEAD_PEER_MS 60000
 #define SLOTS        40           // connections of one hub: lanes and a few
+#define LOOK_MS      100          // how often a handshake looks whether to stop
 #define STATUS_BYTES (1ull << 30) // asked for in one request; answers stay small
 #define DEFAULT_PORT 10809
 #define MAP_CONTEXT  LIBNBD_CONTEXT_BASE_ALLOCATION
@@ -31,6 +32,7 @@ struct nbd_hub {
   char *socket_path, *host, *export_name;
   int64_t port;
   char name[300];
+  const struct nbd_tls *tls;
   struct nbd_keeper keeper;
   pthread_mutex_t lock;
   int fds[SLOTS]; // of open connections, -1 = free; owned by libnbd
@@ -60,6 +62,7 @@ int nbd_hub_new(const struct nbd_address *a, struct nbd_keeper keeper, struct nb
   pthread_mutex_init(&h->lock, NULL);
   memset(h->fds, 0xff, sizeof(h->fds));
   h->keeper = keeper;
+  h->tls = a->tls;
   h->socket_path = str_dup(a->socket_path);
   h->host = str_dup(a->host);
   h->port = a->port ? a->port : DEFAULT_PORT;
@@ -118,12 +121,6 @@ static int register_fd(struct nbd_hub *h, int fd, int *ret_slot, struct err *err
   return err_set(err, ERR_LIMIT, "too many connections to the %s", h->name);
 }
 
-static void forget_fd(struct nbd_hub *h, int slot)
-{
-  LOCK_FOR_SCOPE(&h->lock);
-  h->fds[slot] = -1;
-}
-
 static int connect_unix(const struct nbd_hub *h, struct err *err)
 {
   struct sockaddr_un a = {.sun_family = AF_UNIX};
@@ -156,6 +153,15 @@ static int finish_connect(int fd)
   return number;
 }
 
+static void set_options(int fd)
+{
+  int on = 1;
+  unsigned dead_ms = DEAD_PEER_MS;
+  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead_ms, sizeof(dead_ms));
+}
+
 static int try_address(const struct addrinfo *a, int *ret_fd)
 {
   cleanup_close int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -166,11 +172,7 @@ static int try_address(const struct addrinfo *a, int *ret_fd)
     number = finish_connect(fd);
   if (number)
     return number;
-  int on = 1;
-  unsigned dead_ms = DEAD_PEER_MS;
-  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-  setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead_ms, sizeof(dead_ms));
+  set_options(fd);
   *ret_fd = TAKE_FD(fd);
   return 0;
 }
@@ -196,19 +198,73 @@ static int connect_tcp(const struct nbd_hub *h, struct err *err)
   return fd;
 }
 
-static int handshake(struct nbd_hub *h, struct nbd_handle *nbd, int fd, bool map, struct err *err)
+static int handshake_error(const struct nbd_hub *h, struct err *err)
 {
-  if (nbd_set_export_name(nbd, h->export_name) != 0 ||
-      (map && nbd_add_meta_context(nbd, MAP_CONTEXT) != 0) || nbd_aio_connect_socket(nbd, fd) != 0)
-    return nbd_hub_error(h, "handshake", err);
+  const char *text = nbd_get_error();
+  return nbd_tls_explain(h->tls, h->name, text ? text : "", err)
+             ? -1
+             : nbd_hub_error(h, "handshake", err);
+}
+
+static bool interrupted(struct nbd_hub *h)
+{
+  LOCK_FOR_SCOPE(&h->lock);
+  return h->interrupted;
+}
+
+static int wait_handshake(struct nbd_hub *h, struct nbd_handle *nbd, struct err *err)
+{
   int64_t deadline_ms = clock_ms() + HANDSHAKE_MS;
   while (nbd_aio_is_connecting(nbd)) {
-    if (nbd_poll(nbd, 1000) < 0)
-      return nbd_hub_error(h, "handshake", err);
+    if (nbd_poll(nbd, LOOK_MS) < 0)
+      return handshake_error(h, err);
     if (clock_ms() > deadline_ms)
       return err_set(err, ERR_TIMEOUT, "%s: no answer in the handshake", h->name);
+    if (interrupted(h))
+      return err_set(err, ERR_CANCELLED, "stopped");
   }
-  return nbd_aio_is_ready(nbd) ? 0 : nbd_hub_error(h, "handshake", err);
+  return nbd_aio_is_ready(nbd) ? 0 : handshake_error(h, err);
+}
+
+// libnbd owns the socket from here on.
+static int handshake(struct nbd_hub *h, struct nbd_lane *lane, int fd, bool map, struct err *err)
+{
+  if (nbd_set_export_name(lane->nbd, h->export_name) != 0 ||
+      (map && nbd_add_meta_context(lane->nbd, MAP_CONTEXT) != 0) ||
+      nbd_aio_connect_socket(lane->nbd, fd) != 0)
+    return nbd_hub_error(h, "handshake", err);
+  return wait_handshake(h, lane->nbd, err);
+}
+
+static int connect_socket(struct nbd_hub *h, struct nbd_lane *lane, bool map, struct err *err)
+{
+  int fd = h->socket_path ? connect_unix(h, err) : connect_tcp(h, err);
+  if (fd < 0)
+    return -1;
+  if (register_fd(h, fd, &lane->slot, err) != 0) {
+    close(fd);
+    return -1;
+  }
+  return handshake(h, lane, fd, map, err);
+}
+
+// With TLS libnbd makes the connection: it verifies the name of the host only when it was the one
+// to look it up.
+static int connect_tls(struct nbd_hub *h, struct nbd_lane *lane, bool map, struct err *err)
+{
+  char port[16];
+  snprintf(port, sizeof(port), "%" PRId64, h->port);
+  if (nbd_tls_require(h->tls, lane->nbd, err) != 0)
+    return -1;
+  if (nbd_set_export_name(lane->nbd, h->export_name) != 0 ||
+      (map && nbd_add_meta_context(lane->nbd, MAP_CONTEXT) != 0) ||
+      nbd_aio_connect_tcp(lane->nbd, h->host, port) != 0)
+    return handshake_error(h, err);
+  if (wait_handshake(h, lane->nbd, err) != 0)
+    return -1;
+  int fd = nbd_aio_get_fd(lane->nbd);
+  set_options(fd);
+  return register_fd(h, fd, &lane->slot, err);
 }
 
 int nbd_hub_connect(struct nbd_hub *h, bool map, struct nbd_lane **ret, struct err *err)
@@ -216,21 +272,14 @@ int nbd_hub_connect(struct nbd_hub *h, bool map, struct nbd_lane **ret, struct e
   struct nbd_lane *lane = calloc(1, sizeof(*lane));
   if (!lane)
     return err_set(err, ERR_NO_MEMORY, "no memory");
-  int fd = h->socket_path ? connect_unix(h, err) : connect_tcp(h, err);
-  if (fd < 0 || register_fd(h, fd, &lane->slot, err) != 0) {
-    if (fd >= 0)
-      close(fd);
-    free(lane);
-    return -1;
-  }
+  lane->slot = -1;
   lane->nbd = nbd_create();
   if (!lane->nbd) {
-    forget_fd(h, lane->slot);
-    close(fd);
     free(lane);
     return err_set(err, ERR_NO_MEMORY, "no memory for a connection");
   }
-  if (handshake(h, lane->nbd, fd, map, err) != 0) { // owns fd now
+  int failed = h->tls ? connect_tls(h, lane, map, err) : connect_socket(h, lane, map, err);
+  if (failed) {
     nbd_hub_close(h, lane);
     return -1;
   }
@@ -244,7 +293,8 @@ void nbd_hub_close(struct nbd_hub *h, struct nbd_lane *lane)
   {
     LOCK_FOR_SCOPE(&h->lock);
     alive = !h->interrupted;
-    h->fds[lane->slot] = -1; // before libnbd closes it: the number may be reused at once
+    if (lane->slot >= 0)
+      h->fds[lane->slot] = -1; // before libnbd closes it: the number may be reused at once
   }
   if (alive && nbd_aio_is_ready(lane->nbd))
     nbd_aio_disconnect(lane->nbd, 0);

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "disk/nbd_tls_internal.h"
 #include "disk/object.h"
 #include "disk/source.h"
 #include "disk/target.h"
@@ -18,8 +19,9 @@
 struct nbd_address {
   const char *socket_path; // unix; or
   const char *host;
-  int64_t port;            // 0 = 10809
-  const char *export_name; // NULL = ""
+  int64_t port;              // 0 = 10809
+  const char *export_name;   // NULL = ""
+  const struct nbd_tls *tls; // with a host; NULL = none. Outlives the hub, or is its keeper
 };
 
 struct nbd_keeper {

@@ -97,6 +97,10 @@ static int check_part(struct object_writer *w, uint32_t number, uint64_t offset,
 {
   if (!w->begun || w->committed)
     return refuse(w, number, "comes at the wrong time", err);
+  if (length == OBJECT_LENGTH_OPEN)
+    return w->ordered && w->parts_max == 1 && w->any_length && number == 0 && offset == 0
+               ? 0
+               : refuse(w, number, "has no length", err);
   if (offset > w->size_bytes || length > w->size_bytes - offset)
     return refuse(w, number, "is beyond the end", err);
   if (length == 0 && w->size_bytes != 0)

@@ -31,6 +31,7 @@ struct object_reader {
   char identity[160];     // as struct source: etag, or mtime and size
   bool tells_changes;     // as struct source
   const char *local_path; // when the bytes are a local file; else NULL
+  int64_t round_trip_ms;  // of a small request to the far side; 0 = near, or not known
 };
 
 int object_lane_open(struct object_reader *r, void **ret_lane, struct err *err);
@@ -42,9 +43,16 @@ void object_reader_free(struct object_reader *r);
 // A local regular file or block device.
 int object_reader_file(const char *path, struct object_reader **ret, struct err *err);
 
+#define OBJECT_LENGTH_OPEN UINT64_MAX
+
 // The bytes of one part, readable again from any offset (a store may retry). Thread: the lane's.
+// Where the one part of an ordered object of any length is written, the length is OPEN, and
+// read_some is there instead of read: at most `size` bytes, 0 of them at the end. It may refuse to
+// go back to the start (ERR_IO), and tells the end only after object_settle().
 struct object_body {
   uint64_t length;
+  int (*read_some)(void *arg, uint64_t offset, void *into, size_t size, size_t *ret_length,
+                   struct err *err);
   int (*read)(void *arg, uint64_t offset, void *into, size_t length, struct err *err);
   void *arg;
   const void *bytes; // when all of it is in memory, else NULL; read works either way
@@ -98,11 +106,13 @@ struct object_writer_ops {
 struct object_writer {
   const struct object_writer_ops *ops;
   bool ordered;            // parts must come in order, one at a time (HTTP PUT: one part = all)
-  bool any_length;         // the length may be told at the end (object_settle)
+  bool any_length;         // the length may be told at the end (object_settle); with `ordered` and
+                           // parts_max 1: in one part of OBJECT_LENGTH_OPEN
   bool holes;              // bytes never written read as zeros (files): holes need no part
   uint64_t part_min_bytes; // all but the last part; 0 = any
   uint64_t part_max_bytes; // 0 = any
   uint32_t parts_max;      // 0 = any; 1 = the whole object is one part
+  int64_t round_trip_ms;   // as struct object_reader
   bool outlives_us;        // what is written stays without a flush when only this process dies
   bool resumed;            // after begin
   bool stored;             // resumed, and even committed already: only commit is left
@@ -117,7 +127,8 @@ int object_write_lane_open(struct object_writer *w, void **ret_lane, struct err 
 void object_write_lane_close(struct object_writer *w, void *lane);
 int object_write_part(struct object_writer *w, void *lane, uint32_t number, uint64_t offset,
                       const struct object_body *body, struct err *err);
-// Once, before the last part, when no other part is being written. ERR_UNSUPPORTED where the length
+// Once, before the last part, when no other part is being written, or before the end of the one
+// part of open length. ERR_UNSUPPORTED where the length
 // must be known before.
 int object_settle(struct object_writer *w, uint64_t size_bytes, struct err *err);
 int object_commit(struct object_writer *w, struct err *err);

@@ -102,11 +102,15 @@ static int hub_of_reach(const struct reach *reach, struct nbd_hub **ret, struct 
 {
   if (str_empty(reach->path) && str_empty(reach->host))
     return err_set(err, ERR_INVALID, "an NBD end needs a socket or a host");
+  struct nbd_tls *tls;
+  if (nbd_tls_new(reach, &tls, err) != 0)
+    return -1;
   struct nbd_address a = {.socket_path = str_empty(reach->path) ? NULL : reach->path,
                           .host = reach->host,
                           .port = reach->port,
-                          .export_name = reach->export_name};
-  return nbd_hub_new(&a, (struct nbd_keeper){0}, ret, err);
+                          .export_name = reach->export_name,
+                          .tls = tls};
+  return nbd_hub_new(&a, (struct nbd_keeper){nbd_tls_free, tls}, ret, err);
 }
 
 // An export is a disk, unless the reach says that an image in some format lies in it.

@@ -94,6 +94,7 @@ int source_open_raw(struct object_reader *r, struct source **ret, struct err *er
   s->source = (struct source){.ops = &raw_ops, .size_bytes = r->size_bytes};
   snprintf(s->source.identity, sizeof(s->source.identity), "%s", r->identity);
   s->source.tells_changes = r->tells_changes;
+  s->source.round_trip_ms = r->round_trip_ms;
   s->reader = r;
   s->fd = object_reader_file_fd(r);
   struct stat st;

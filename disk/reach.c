@@ -10,6 +10,7 @@
 
 #define BACKING_MAX     64
 #define KNOWN_HOSTS_MAX (256u << 10)
+#define PEM_BYTES_MAX   (256u << 10)
 
 const char *const reach_kind_names[] = {"file", "nbd", "ssh", NULL};
 const char *const disk_format_names[] = {"",        "raw",  "qcow2", "vmdk",
@@ -45,6 +46,12 @@ static const struct field reach_fields[] = {
      .help = "the chain below path, in order"},
     {"knownHosts", FIELD_STRING, AT(known_hosts), .max = KNOWN_HOSTS_MAX,
      .help = "text of a known_hosts file"},
+    {"tls", FIELD_BOOL, AT(tls), .help = "NBD over TLS"},
+    {"insecureTls", FIELD_BOOL, AT(insecure_tls), .help = "any certificate will do"},
+    {"caPem", FIELD_STRING, AT(ca_pem), .max = PEM_BYTES_MAX,
+     .help = "CAs to trust instead of the system's"},
+    {"clientCertPem", FIELD_STRING, AT(client_cert_pem), .max = PEM_BYTES_MAX,
+     .help = "certificate that says who we are"},
 };
 
 const struct table reach_table = TABLE(struct reach, reach_fields);
@@ -52,6 +59,7 @@ const struct table reach_table = TABLE(struct reach, reach_fields);
 void reach_release(struct reach *r)
 {
   secret_release(&r->ssh_key);
+  secret_release(&r->tls_key);
   table_release(&reach_table, r);
   *r = (struct reach){0};
 }
@@ -61,8 +69,9 @@ int reach_copy(const struct reach *from, struct reach *to, struct err *err)
   *to = (struct reach){0};
   if (table_copy(&reach_table, from, to, err) != 0)
     return -1;
-  to->ssh_key = (struct secret){0};
-  if (secret_copy(&to->ssh_key, &from->ssh_key) == 0)
+  to->ssh_key = to->tls_key = (struct secret){0};
+  if (secret_copy(&to->ssh_key, &from->ssh_key) == 0 &&
+      secret_copy(&to->tls_key, &from->tls_key) == 0)
     return 0;
   reach_release(to);
   return err_set(err, ERR_NO_MEMORY, "no memory for a copy of a reach");
@@ -76,7 +85,7 @@ char *reach_text(const struct reach *r, char b[256])
     snprintf(b, 256, "ssh %s%s%.90s %.150s", r->user ? r->user : "", r->user ? "@" : "", host,
              path);
   else if (r->kind == REACH_NBD && r->host)
-    snprintf(b, 256, "nbd %.90s:%lld %.140s", host, (long long)r->port,
+    snprintf(b, 256, "%s %.90s:%lld %.140s", r->tls ? "nbds" : "nbd", host, (long long)r->port,
              r->export_name ? r->export_name : "");
   else
     snprintf(b, 256, "%s %.230s", reach_kind_names[r->kind], path);

@@ -51,6 +51,11 @@ struct reach {
   struct list backing;    // of struct reach_backing: the chain below path, in order
   struct secret ssh_key;  // SSH: private key, PEM or OpenSSH
   char *known_hosts;      // SSH: text of a known_hosts file
+  bool tls;               // NBD over TCP: TLS, and nothing without
+  bool insecure_tls;      // TLS: any certificate will do (the user said so)
+  char *ca_pem;           // TLS: CAs that are trusted; NULL = the system's
+  char *client_cert_pem;  // TLS: who we are, with tls_key and ca_pem; NULL = nobody
+  struct secret tls_key;  // TLS: private key of client_cert_pem
 };
 
 extern const struct table reach_table; // secrets are encoded apart

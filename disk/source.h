@@ -43,7 +43,9 @@ struct source {
   uint64_t size_bytes;
   char identity[160]; // changes when the content may have changed (size, mtime, etag): for resuming
   bool exact_map;     // extents are known and not a guess
-  bool tells_changes; // identity is another one whenever the content is (not so: devices, NBD)
+  int64_t round_trip_ms; // of a request to the far side; 0 = near, or not known
+  size_t lane_bytes;     // memory that each lane takes for itself
+  bool tells_changes;    // identity is another one whenever the content is (not so: devices, NBD)
 };
 
 int source_extents(struct source *s, struct extents *ret,

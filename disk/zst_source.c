@@ -290,6 +290,19 @@ static const struct source_ops zst_ops = {.name = "raw.zst",
                                           .interrupt = zst_interrupt,
                                           .free = zst_free};
 
+// The largest frame, stored and plain, and what zstd wants for itself.
+static size_t lane_bytes(const struct zst_table *t)
+{
+  uint64_t stored = 0, plain = 0;
+  for (uint32_t i = 0; i < t->count; i++) {
+    uint64_t n = t->frames[i + 1].stored_at - t->frames[i].stored_at;
+    stored = n > stored ? n : stored;
+    n = frame_holds(&t->frames[i]);
+    plain = n > plain ? n : plain;
+  }
+  return (size_t)(stored + plain + (1u << 20));
+}
+
 static int setup(struct zst_source *s, struct err *err)
 {
   struct image_info info = {0};
@@ -311,11 +324,13 @@ int source_open_raw_zst(struct object_reader *r, struct source **ret, struct err
   }
   s->source = (struct source){.ops = &zst_ops, .exact_map = true};
   snprintf(s->source.identity, sizeof(s->source.identity), "%s", r->identity);
+  s->source.round_trip_ms = r->round_trip_ms;
   s->reader = r;
   if (setup(s, err) != 0) {
     zst_free(&s->source);
     return -1;
   }
+  s->source.lane_bytes = lane_bytes(&s->table);
   *ret = &s->source;
   return 0;
 }

@@ -17,7 +17,7 @@
 #include "base/str.h"
 #include "mover/url.h"
 
-#define CA_FILE_BYTES_MAX (1u << 20)
+#define PEM_FILE_BYTES_MAX (256u << 10)
 
 struct parse {
   const char *text;
@@ -195,6 +195,27 @@ static int only_query(struct parse *p, const char *const *names, size_t count)
   return 0;
 }
 
+// A file that holds something in PEM; path NULL: nothing. Yours; it may be a secret.
+static int read_pem(struct parse *p, const char *option, const char *path, const char *what,
+                    char **ret)
+{
+  if (!path)
+    return 0;
+  FILE *f cleanup_fclose = fopen(path, "re");
+  if (!f)
+    return err_errno(p->err, errno, "%s %s", option, path);
+  char *text cleanup_free = calloc(1, PEM_FILE_BYTES_MAX + 1);
+  if (!text)
+    return no_memory(p);
+  size_t length = fread(text, 1, PEM_FILE_BYTES_MAX + 1, f);
+  const char *begin = length <= PEM_FILE_BYTES_MAX ? strstr(text, "-----BEGIN ") : NULL;
+  *ret = begin && strstr(begin, what) && strlen(text) == length ? str_dup(text) : NULL;
+  explicit_bzero(text, length);
+  return *ret ? 0
+              : err_set(p->err, ERR_INVALID, "%s %s: not a file with a %s in PEM", option, path,
+                        what);
+}
+
 static int parse_nbd(struct parse *p)
 {
   struct reach *r = new_reach(p, REACH_NBD);
@@ -227,9 +248,22 @@ static int parse_nbd_unix(struct parse *p)
 
 static int parse_nbds(struct parse *p)
 {
-  return err_set(p->err, ERR_UNSUPPORTED,
-                 "'%s': NBD over TLS is not there yet; use nbd:// through a tunnel, or ssh://",
-                 p->text);
+  const struct mover_end_options *o = p->options;
+  if (parse_nbd(p))
+    return -1;
+  struct reach *r = p->end->reach;
+  r->tls = true;
+  r->insecure_tls = o->insecure;
+  if (!o->client_cert_file != !o->client_key_file)
+    return err_set(p->err, ERR_INVALID, "--client-cert and --client-key go together");
+  char *key = NULL;
+  if (read_pem(p, "--ca", o->ca_file, "CERTIFICATE", &r->ca_pem) ||
+      read_pem(p, "--client-cert", o->client_cert_file, "CERTIFICATE", &r->client_cert_pem) ||
+      read_pem(p, "--client-key", o->client_key_file, "PRIVATE KEY", &key))
+    return -1;
+  int full = secret_set_string(&r->tls_key, key);
+  secret_free_string(key);
+  return full ? no_memory(p) : 0;
 }
 
 static int parse_ssh(struct parse *p)
@@ -253,20 +287,8 @@ static int parse_ssh(struct parse *p)
 
 static int read_ca(struct parse *p, struct storage_config *c)
 {
-  const char *path = p->options->ca_file;
-  if (!path)
-    return 0;
-  FILE *f cleanup_fclose = fopen(path, "re");
-  if (!f)
-    return err_errno(p->err, errno, "--ca %s", path);
-  struct buf text CLEANUP(buf_release) = BUF_INIT(CA_FILE_BYTES_MAX);
-  char block[4096];
-  for (size_t n; (n = fread(block, 1, sizeof block, f)) > 0;)
-    buf_add(&text, block, n);
-  c->ca_pem = buf_ok(&text) ? buf_take(&text) : NULL;
-  if (!c->ca_pem || !strstr(c->ca_pem, "-----BEGIN CERTIFICATE-----"))
-    return err_set(p->err, ERR_INVALID, "--ca %s: not a file of certificates in PEM", path);
-  return 0;
+  c->insecure_skip_verify = p->options->insecure;
+  return read_pem(p, "--ca", p->options->ca_file, "CERTIFICATE", &c->ca_pem);
 }
 
 static int new_object(struct parse *p, int type, const char *key)
@@ -396,8 +418,8 @@ static int parse_url(struct parse *p)
     if (str_eq(schemes[i].scheme, p->url.scheme))
       return schemes[i].parse(p);
   return err_set(p->err, ERR_INVALID,
-                 "'%s://' is not known; ends are PATH, file:, nbd://, nbd+unix://, s3://, http://, "
-                 "https://, nfs://, ssh://, null: and pattern:",
+                 "'%s://' is not known; ends are PATH, file:, nbd://, nbds://, nbd+unix://, s3://, "
+                 "http://, https://, nfs://, ssh://, null: and pattern:",
                  p->url.scheme);
 }
 

@@ -3,6 +3,7 @@
 //
 //     PATH, file:PATH                          a file or block device
 //     nbd://HOST[:PORT]/EXPORT                 NBD over TCP
+//     nbds://HOST[:PORT]/EXPORT                the same over TLS
 //     nbd+unix:///EXPORT?socket=PATH           NBD over a unix socket
 //     s3://BUCKET/KEY                          S3
 //     http://HOST[:PORT]/PATH, https://...     HTTP
@@ -27,6 +28,9 @@ struct mover_end_options {
   const char *s3_endpoint;      // --s3-endpoint
   const char *s3_region;        // --s3-region
   const char *ca_file;          // --ca
+  const char *client_cert_file; // --client-cert: nbds:// alone
+  const char *client_key_file;  // --client-key
+  bool insecure;                // --insecure: any certificate of a server
   struct option_values backing; // --backing PATH[,format=F]: files that a source may lead to
   int format;                   // enum disk_format; ANY = by suffix, else by looking
   bool target;                  // the end is written to

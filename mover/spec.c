@@ -183,6 +183,7 @@ static const struct secret_row {
   size_t offset; // in struct reach or struct storage_config
 } secret_rows[] = {
     {"sshKey", true, offsetof(struct reach, ssh_key)},
+    {"tlsKey", true, offsetof(struct reach, tls_key)},
     {"password", false, offsetof(struct storage_config, password)},
     {"token", false, offsetof(struct storage_config, token)},
     {"accessKeyId", false, offsetof(struct storage_config, access_key_id)},

@@ -77,6 +77,11 @@ struct http_session *http_session_new(struct http_client *c, struct err *err)
   return TAKE(s);
 }
 
+int64_t http_client_round_trip_ms(const struct http_client *c)
+{
+  return atomic_load(&c->round_trip_us) / 1000;
+}
+
 void http_session_free(struct http_session *s)
 {
   if (!s)

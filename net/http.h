@@ -47,6 +47,8 @@ struct http_header {
 
 struct http_response;
 
+#define HTTP_LENGTH_OPEN UINT64_MAX
+
 struct http_request {
   const char *method;                // "GET"
   const char *url;                   // absolute; never a secret in it
@@ -55,8 +57,12 @@ struct http_request {
   const char *basic_user;            // with basic_password; NULL = none
   const struct secret *basic_password;
   // Body: either bytes, or a reader called for ranges in rising order (again from 0 after a retry).
+  // HTTP_LENGTH_OPEN: nobody knows the length yet, it goes out in chunks (RFC 9112 section 7.1),
+  // and read_some gives at most `size` bytes, 0 at the end.
   const void *body;
   uint64_t body_length;
+  int (*read_some)(void *arg, uint64_t offset, void *into, size_t size, size_t *ret_length,
+                   struct err *err);
   int (*read_body)(void *arg, uint64_t offset, void *into, size_t length, struct err *err);
   void *read_arg;
   // Answer: kept in response.body up to body_max, or given to a sink (only for 2xx; a non-zero
@@ -70,6 +76,8 @@ struct http_request {
   int (*sink)(void *arg, const void *data, size_t length, struct err *err);
   void *sink_arg;              // of both
   bool no_redirects;           // the first answer is given back, whatever it is
+  bool send_at_once;           // the body follows its head without a 100 (Continue) between them: a
+                               // round trip less, all sent in vain when the answer is an error
   int64_t total_timeout_ms;    // 0 = none
   int64_t idle_timeout_ms;     // 0 = the client's; longer for calls that a server thinks about
   const volatile bool *cancel; // looked at every 200 ms at least; may be NULL
@@ -89,6 +97,10 @@ struct http_session;
 
 struct http_client *http_client_new(const struct http_settings *s, struct err *err); // copies s
 void http_client_free(struct http_client *c); // after its sessions
+// The shortest time between a request without a body and the first byte of its answer, in all
+// sessions so far: the round trip, and what the server needs to think. 0: none was made. Any
+// thread.
+int64_t http_client_round_trip_ms(const struct http_client *c);
 struct http_session *http_session_new(struct http_client *c, struct err *err);
 void http_session_free(struct http_session *s);
 // From any thread: the call under way, and every later one, ends with ERR_CANCELLED.

@@ -42,6 +42,7 @@ struct http_client {
   int64_t connect_timeout_ms, idle_timeout_ms;
   size_t buffer_bytes;
   const struct address_filter *allowed;
+  _Atomic int64_t round_trip_us; // 0 = not known
 };
 
 struct http_transfer {

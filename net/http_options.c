@@ -100,6 +100,11 @@ static int add_headers(struct http_transfer *t, const struct http_request *reque
     if (add_header(t, h[i].name, h[i].value, err) < 0)
       return -1;
   }
+  // Without a value: curl leaves its own out.
+  struct curl_slist *list = request->send_at_once ? curl_slist_append(t->headers, "Expect:") : NULL;
+  if (request->send_at_once && !list)
+    return err_set(err, ERR_NO_MEMORY, "no memory for request headers");
+  t->headers = list ? list : t->headers;
   if (!request->bearer || secret_empty(request->bearer))
     return 0;
   if (strpbrk(secret_reveal(request->bearer), "\r\n"))

@@ -35,6 +35,11 @@ static bool is_success(CURL *easy)
   return status / 100 == 2;
 }
 
+static bool is_open(const struct http_request *r)
+{
+  return r->body_length == HTTP_LENGTH_OPEN;
+}
+
 // ---- callbacks ----
 
 static size_t on_header(char *line, size_t size, size_t count, void *arg)
@@ -98,19 +103,28 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
   return 0;
 }
 
+static int read_request_body(struct call *call, void *into, size_t *length)
+{
+  const struct http_request *r = call->request;
+  if (is_open(r))
+    return r->read_some(r->read_arg, call->sent, into, *length, length, &call->fault);
+  uint64_t left = r->body_length - call->sent;
+  if (*length > left)
+    *length = (size_t)left;
+  if (*length && !r->body)
+    return r->read_body(r->read_arg, call->sent, into, *length, &call->fault);
+  if (*length)
+    memcpy(into, (const char *)r->body + call->sent, *length);
+  return 0;
+}
+
 static size_t on_read(char *into, size_t size, size_t count, void *arg)
 {
   struct call *call = arg;
-  const struct http_request *r = call->request;
-  uint64_t left = r->body_length - call->sent;
-  size_t length = size * count < left ? size * count : (size_t)left;
-  if (length == 0)
-    return 0;
+  size_t length = size * count;
   if (cancelled(call))
     return CURL_READFUNC_ABORT;
-  if (r->body) {
-    memcpy(into, (const char *)r->body + call->sent, length);
-  } else if (r->read_body(r->read_arg, call->sent, into, length, &call->fault) < 0) {
+  if (read_request_body(call, into, &length) < 0) {
     call->faulty = true;
     return CURL_READFUNC_ABORT;
   }
@@ -153,7 +167,8 @@ static int call_options(struct call *call, struct err *err)
     SET(easy, CURLOPT_READDATA, call);
     SET(easy, CURLOPT_SEEKFUNCTION, on_seek);
     SET(easy, CURLOPT_SEEKDATA, call);
-    SET(easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)r->body_length);
+    // -1: curl sends chunks, as HTTP/1.1 has them.
+    SET(easy, CURLOPT_INFILESIZE_LARGE, is_open(r) ? -1 : (curl_off_t)r->body_length);
   }
   if (failed)
     return err_set(err, ERR_INTERNAL, "libcurl refused an option (%s)", curl_version());
@@ -229,6 +244,17 @@ static int run(struct call *call, const char *url, struct err *err)
   return -1;
 }
 
+static void note_round_trip(struct http_session *s)
+{
+  curl_off_t sent_us = 0, answered_us = 0;
+  curl_easy_getinfo(s->easy, CURLINFO_PRETRANSFER_TIME_T, &sent_us);
+  curl_easy_getinfo(s->easy, CURLINFO_STARTTRANSFER_TIME_T, &answered_us);
+  int64_t us = answered_us - sent_us, known = atomic_load(&s->client->round_trip_us);
+  while (us > 0 && (known == 0 || us < known) &&
+         !atomic_compare_exchange_weak(&s->client->round_trip_us, &known, us))
+    ;
+}
+
 static int perform_once(struct call *call, const char *url, struct err *err)
 {
   struct http_session *s = call->session;
@@ -245,6 +271,8 @@ static int perform_once(struct call *call, const char *url, struct err *err)
       http_options_request(s->easy, &s->transfer, &request, err) < 0 ||
       call_options(call, err) < 0 || run(call, url, err) < 0)
     return -1;
+  if (!sends_body(&request))
+    note_round_trip(s);
   curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &r->status);
   r->retry_after_ms = http_retry_after_ms(http_response_header(r, "Retry-After"), clock_wall_ms());
   return 0;
@@ -290,7 +318,8 @@ int http_perform(struct http_session *s, const struct http_request *request,
 {
   struct call call = {.session = s, .request = request, .response = ret, .started_ms = clock_ms()};
   *ret = (struct http_response){0};
-  if (request->body_length && !request->body && !request->read_body)
+  if (is_open(request) ? !request->read_some
+                       : request->body_length && !request->body && !request->read_body)
     return err_set(err, ERR_INTERNAL, "a request has a body length without a body");
   int result = perform(&call, err);
   curl_easy_reset(s->easy); // no pointer into this frame, no password, stays behind

@@ -78,9 +78,14 @@ const char *storage_describe(const struct storage *s)
   return s->description;
 }
 
-bool storage_takes_any_length(const struct storage *s)
+enum storage_answer storage_takes_any_length(const struct storage *s)
 {
-  return s->ops->takes_any_length;
+  return s->ops->takes_any_length ? s->ops->takes_any_length(s->state) : STORAGE_YES;
+}
+
+bool storage_is_ordered(const struct storage *s)
+{
+  return s->ops->ordered;
 }
 
 bool storage_keeps_owner(const struct storage *s)
@@ -296,7 +301,10 @@ static int probe_write(struct storage_lane *l, const char *owner, struct err *er
   char *key cleanup_free = writable_key(s, name, err);
   if (!key)
     return -1;
-  if (s->ops->put(s->state, l->state, key, name, strlen(name), owner, false, err) < 0)
+  int failed = s->ops->put_probe
+                   ? s->ops->put_probe(s->state, l->state, key, name, strlen(name), owner, err)
+                   : s->ops->put(s->state, l->state, key, name, strlen(name), owner, false, err);
+  if (failed)
     return err_prefix(err, "writing a probe object");
   struct err failure = ERR_INIT;
   int result = read_back(l, key, name, &failure);
@@ -325,6 +333,11 @@ int storage_probe(struct storage_lane *l, bool write, const char *owner, struct 
 
 // ---- images ----
 
+static int64_t round_trip_ms(const struct storage *s)
+{
+  return s->ops->round_trip_ms ? s->ops->round_trip_ms(s->state) : 0;
+}
+
 int storage_lane_reader(struct storage_lane *l, const char *key, struct object_reader **ret,
                         struct err *err)
 {
@@ -335,9 +348,10 @@ int storage_lane_reader(struct storage_lane *l, const char *key, struct object_r
     return -1;
   if (s->ops->reader)
     return named(s, s->ops->reader(s->state, full, ret, err), err);
-  if (storage_stat(l, key, &stat, err) < 0)
+  if (storage_stat(l, key, &stat, err) < 0 || storage_range_reader(s, full, &stat, ret, err) < 0)
     return -1;
-  return storage_range_reader(s, full, &stat, ret, err);
+  (*ret)->round_trip_ms = round_trip_ms(s);
+  return 0;
 }
 
 int storage_reader(struct storage *s, const char *key, struct object_reader **ret, struct err *err)
@@ -354,6 +368,7 @@ int storage_writer(struct storage *s, const char *key, const char *owner, bool o
     return -1;
   if (named(s, s->ops->writer(s->state, full, owner, overwrite, ret, err), err) < 0)
     return -1;
-  (*ret)->any_length = s->ops->takes_any_length;
+  (*ret)->round_trip_ms = round_trip_ms(s);
+  (*ret)->any_length = storage_takes_any_length(s) != STORAGE_NO;
   return 0;
 }

@@ -84,8 +84,12 @@ void storage_renew_with(struct storage *s, storage_renew_fn fn, void *arg);
 const char *storage_describe(const struct storage *s); // "s3 bucket b at https://...": for messages
 bool storage_keeps_owner(const struct storage *s);     // stat() gives the owner mark back
 // Takes objects whose length is only known when they are written (object_settle): what compressed
-// formats need.
-bool storage_takes_any_length(const struct storage *s);
+// formats need. UNKNOWN (HTTP servers differ): storage_probe() with write finds out; who does not
+// wait for that tries it, and may get ERR_UNSUPPORTED.
+enum storage_answer { STORAGE_YES, STORAGE_NO, STORAGE_UNKNOWN };
+enum storage_answer storage_takes_any_length(const struct storage *s);
+// An object is written from its first byte to its last, in one go (HTTP PUT).
+bool storage_is_ordered(const struct storage *s);
 
 int storage_lane_new(struct storage *s, struct storage_lane **ret, struct err *err);
 void storage_lane_free(struct storage_lane *l);
@@ -138,13 +142,16 @@ int storage_writer(struct storage *s, const char *key, const char *owner, bool o
 struct storage_keys;
 struct storage_ops {
   const char *name;
-  bool keeps_owner, takes_any_length;
+  bool keeps_owner, ordered;
+  enum storage_answer (*takes_any_length)(const void *store); // NULL: yes
   // A message for people, without secrets.
   void (*describe)(const struct storage_config *c, struct buf *into);
   int (*open)(const struct storage_config *c, const struct address_filter *allowed, void **ret,
               struct err *err);
   void (*close)(void *store);
   struct storage_keys *(*keys)(void *store); // NULL: it has no credentials
+  // How long a small request takes, as far as it was seen; 0 = not known. NULL: near.
+  int64_t (*round_trip_ms)(const void *store);
   int (*lane_open)(void *store, void **ret_lane, struct err *err);
   void (*lane_close)(void *store, void *lane);
   void (*interrupt)(void *store, void *lane);
@@ -160,6 +167,9 @@ struct storage_ops {
                    size_t length, uint64_t offset, struct err *err);
   int (*put)(void *store, void *lane, const char *key, const void *data, size_t length,
              const char *owner, bool only_new, struct err *err);
+  // As put, of a probe object, which also finds out what the server can do. NULL: put.
+  int (*put_probe)(void *store, void *lane, const char *key, const void *data, size_t length,
+                   const char *owner, struct err *err);
   // NULL: reading goes through get_range.
   int (*reader)(void *store, const char *key, struct object_reader **ret, struct err *err);
   int (*writer)(void *store, const char *key, const char *owner, bool overwrite,

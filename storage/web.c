@@ -173,6 +173,13 @@ int64_t web_date_ms(const char *date)
   return (int64_t)timegm(&tm) * 1000;
 }
 
+int web_read_some(void *body, uint64_t offset, void *into, size_t size, size_t *ret_length,
+                  struct err *err)
+{
+  const struct object_body *b = body;
+  return b->read_some(b->arg, offset, into, size, ret_length, err);
+}
+
 int web_read_body(void *body, uint64_t offset, void *into, size_t length, struct err *err)
 {
   return object_body_read(body, offset, into, length, err);

@@ -7,11 +7,13 @@
 #include "net/http.h"
 #include "storage/storage_internal.h"
 
+#define WEB_SMALL_BODY_BYTES    (64u << 10) // cheaper to send in vain than to ask first
 #define WEB_THINKING_TIMEOUT_MS 600000 // calls that a server may work on for long before it answers
 
 struct web_lane {
   struct http_session *session;
   struct stop stop;
+  bool trusted; // the last body that was sent here was taken: the next one need not ask first
 };
 
 int web_lane_new(struct http_client *client, struct web_lane **ret, struct err *err);
@@ -27,6 +29,7 @@ int web_store_open(struct web_store *s, const struct storage_config *c,
                    const struct address_filter *allowed, struct err *err);
 void web_store_close(struct web_store *s); // zeroed: allowed
 struct storage_keys *web_store_keys(void *store);
+int64_t web_store_round_trip_ms(const void *store);
 int web_store_lane_open(void *store, void **ret_lane, struct err *err);
 void web_store_lane_close(void *store, void *lane);
 void web_store_interrupt(void *store, void *lane);
@@ -92,5 +95,8 @@ bool web_content_length(const struct http_response *r, uint64_t *ret);
 // RFC 1123 date, milliseconds since 1970; 0 when absent or malformed.
 int64_t web_date_ms(const char *date);
 
-// object_body as http_request.read_body.
+_Static_assert(HTTP_LENGTH_OPEN == OBJECT_LENGTH_OPEN, "bodies are passed on as they are");
+// object_body as http_request.read_some and read_body.
+int web_read_some(void *body, uint64_t offset, void *into, size_t size, size_t *ret_length,
+                  struct err *err);
 int web_read_body(void *body, uint64_t offset, void *into, size_t length, struct err *err);

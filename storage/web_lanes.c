@@ -62,6 +62,11 @@ struct storage_keys *web_store_keys(void *store)
   return ((struct web_store *)store)->keys;
 }
 
+int64_t web_store_round_trip_ms(const void *store)
+{
+  return http_client_round_trip_ms(((const struct web_store *)store)->client);
+}
+
 int web_store_lane_open(void *store, void **ret_lane, struct err *err)
 {
   struct web_lane *lane = NULL;

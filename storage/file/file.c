@@ -351,7 +351,6 @@ static int put(void *store, void *lane, const char *key, const void *data, size_
 const struct storage_ops storage_file_ops = {
     .name = "file",
     .keeps_owner = false,
-    .takes_any_length = true,
     .describe = describe,
     .open = folder_open,
     .close = free,

@@ -22,9 +22,10 @@ enum dav_moves { DAV_MOVES_UNKNOWN, DAV_MOVES, DAV_MOVES_NOT };
 struct dav {
   struct web_store web;
   const struct storage_config *config;
-  char *base;       // URL without a slash at the end
-  char *path;       // its path, as written, without a slash at the end: "" or "/a/b"
-  atomic_int moves; // enum dav_moves
+  char *base;             // URL without a slash at the end
+  char *path;             // its path, as written, without a slash at the end: "" or "/a/b"
+  atomic_int moves;       // enum dav_moves
+  atomic_int open_bodies; // enum storage_answer: takes a body without Content-Length
 };
 
 struct dav_call {
@@ -72,5 +73,10 @@ int dav_list(void *store, void *lane, const char *folder, size_t max, struct str
              struct err *err);
 int dav_put(void *store, void *lane, const char *key, const void *data, size_t length,
             const char *owner, bool only_new, struct err *err);
+// As dav_put(), of an object that is only tried: without its length, and with it where the server
+// does not take that. Afterwards dav_takes_any_length() knows.
+int dav_put_probe(void *store, void *lane, const char *key, const void *data, size_t length,
+                  const char *owner, struct err *err);
+enum storage_answer dav_takes_any_length(const void *store);
 int dav_writer(void *store, const char *key, const char *owner, bool overwrite,
                struct object_writer **ret, struct err *err);

@@ -46,6 +46,7 @@ int dav_open(const struct storage_config *c, const struct address_filter *allowe
   if (!d)
     return err_set(err, ERR_NO_MEMORY, "no memory for a store");
   d->config = c;
+  atomic_init(&d->open_bodies, STORAGE_UNKNOWN);
   if (read_url(d, err) < 0 || check_credentials(c, err) < 0 ||
       web_store_open(&d->web, c, allowed, err) < 0)
     return -1;
@@ -73,11 +74,13 @@ static void describe(const struct storage_config *c, struct buf *into)
 const struct storage_ops storage_http_ops = {
     .name = "http",
     .keeps_owner = false,
-    .takes_any_length = false, // one PUT, with its length
+    .ordered = true,
+    .takes_any_length = dav_takes_any_length,
     .describe = describe,
     .open = dav_open,
     .close = dav_close,
     .keys = web_store_keys,
+    .round_trip_ms = web_store_round_trip_ms,
     .lane_open = web_store_lane_open,
     .lane_close = web_store_lane_close,
     .interrupt = web_store_interrupt,
@@ -88,5 +91,6 @@ const struct storage_ops storage_http_ops = {
     .remove_partial = dav_remove_partial,
     .get_range = dav_get_range,
     .put = dav_put,
+    .put_probe = dav_put_probe,
     .writer = dav_writer,
 };

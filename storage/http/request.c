@@ -38,6 +38,9 @@ static const struct status_row {
      "the server takes no such request there: it is read only, or WebDAV "
      "(PUT, DELETE, MOVE, MKCOL) is not turned on"},
     {NULL, 501, ERR_UNSUPPORTED, "the server does not know this request"},
+    {"PUT", 411, ERR_UNSUPPORTED,
+     "the server wants to know the length before the first byte, and a compressed image has it at "
+     "its end: use format raw or qcow2"},
     {"PUT", 409, ERR_NOT_FOUND, "the folder does not exist and cannot be made"},
     {"PUT", 500, ERR_PROTOCOL,
      "the server failed to take the data; some servers (nginx) say no more "
@@ -82,6 +85,8 @@ static int attempt_with(const struct dav *d, struct web_lane *lane, const struct
     request.body_length = c->body->length;
     request.read_body = web_read_body;
     request.read_arg = (void *)(uintptr_t)c->body;
+    request.read_some = web_read_some;
+    request.send_at_once = c->body->length <= WEB_SMALL_BODY_BYTES;
   }
   http_response_release(ret);
   if (http_perform(lane->session, &request, ret, err) < 0)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writing: PUT under a temporary name, then MOVE, where the server has MOVE. Where it has not, PUT
 // goes to the name itself: then the object is visible as soon as the server shows it, which may be
-// before commit.
+// before commit. Where the length is not known before (compressed images) the body goes out in
+// chunks: whether the server takes that, the store's probe finds out.
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,6 +74,11 @@ static int make_folders(struct dav *d, struct web_lane *lane, const char *key, s
 
 // ---- sending ----
 
+static bool is_open(const struct object_body *body)
+{
+  return body->length == OBJECT_LENGTH_OPEN;
+}
+
 static int put_to(struct dav_object *o, struct web_lane *lane, const char *name,
                   const struct object_body *body, struct err *err)
 {
@@ -85,6 +91,8 @@ static int put_to(struct dav_object *o, struct web_lane *lane, const char *name,
     dav_call_header(&c, "If-None-Match", "*");
   struct err failure = ERR_INIT;
   o->sent = true;
+  if (is_open(body)) // it may not be sent twice: what a PUT may need is made before
+    make_folders(o->dav, lane, name, NULL);
   if (dav_request(o->dav, lane, &c, &r, &failure) == 0)
     return 0;
   if ((r.status != 409 && r.status != 404) || !strchr(name, '/')) {
@@ -112,19 +120,23 @@ static int check_new(struct dav_object *o, struct web_lane *lane, struct err *er
   return -1;
 }
 
+// size_bytes: how long the body was; looked at after it was sent.
 static int object_send(struct dav_object *o, struct web_lane *lane, const struct object_body *body,
-                       struct err *err)
+                       const uint64_t *size_bytes, struct err *err)
 {
   const char *name = o->partial ? o->partial : o->key;
   if (check_new(o, lane, err) < 0 || put_to(o, lane, name, body, err) < 0)
     return -1;
   if (dav_stat(o->dav, lane, name, &o->stat, err) < 0)
     return err_prefix(err, "after writing it");
-  if (o->stat.size_bytes == body->length)
+  if (o->stat.size_bytes == *size_bytes)
     return 0;
   return err_set(err, ERR_CORRUPT,
-                 "'%s' has %" PRIu64 " bytes on the server, %" PRIu64 " were sent", o->key,
-                 o->stat.size_bytes, body->length);
+                 "'%s' has %" PRIu64 " bytes on the server, %" PRIu64 " were sent%s", o->key,
+                 o->stat.size_bytes, *size_bytes,
+                 is_open(body) ? ": it may not know bodies without a Content-Length, which "
+                                 "compressed images need; use format raw or qcow2"
+                               : "");
 }
 
 // ---- moving ----
@@ -216,15 +228,15 @@ static void drop_anyway(struct dav_object *o, struct web_lane *lane)
   web_lane_free(fresh);
 }
 
-int dav_put(void *store, void *lane, const char *key, const void *data, size_t length,
-            const char *owner, bool only_new, struct err *err)
+static int put_body(void *store, struct web_lane *lane, const char *key,
+                    const struct object_body *body, uint64_t length, const char *owner,
+                    bool only_new, struct err *err)
 {
-  struct object_body body = object_body_bytes(data, length);
   struct dav_object o = {.dav = store, .key = str_dup(key), .only_new = only_new};
   int result = o.key ? object_start(&o, lane, owner, err)
                      : err_set(err, ERR_NO_MEMORY, "no memory for a name");
   if (result == 0)
-    result = object_send(&o, lane, &body, err);
+    result = object_send(&o, lane, body, &length, err);
   if (result == 0)
     result = object_finish(&o, lane, err);
   if (result < 0 && o.partial)
@@ -232,6 +244,64 @@ int dav_put(void *store, void *lane, const char *key, const void *data, size_t l
   free(o.key);
   free(o.partial);
   return result;
+}
+
+int dav_put(void *store, void *lane, const char *key, const void *data, size_t length,
+            const char *owner, bool only_new, struct err *err)
+{
+  struct object_body body = object_body_bytes(data, length);
+  return put_body(store, lane, key, &body, length, owner, only_new, err);
+}
+
+// ---- the probe ----
+
+struct open_bytes {
+  const char *bytes;
+  size_t length;
+};
+
+static int read_open(void *arg, uint64_t offset, void *into, size_t size, size_t *ret_length,
+                     struct err *err)
+{
+  (void)err;
+  const struct open_bytes *b = arg;
+  size_t left = offset < b->length ? b->length - (size_t)offset : 0;
+  *ret_length = left < size ? left : size;
+  memcpy(into, b->bytes + (b->length - left), *ret_length);
+  return 0;
+}
+
+static bool says_nothing_of_bodies(enum err_kind kind)
+{
+  return kind == ERR_TIMEOUT || kind == ERR_CANCELLED || kind == ERR_AUTH || kind == ERR_DENIED ||
+         kind == ERR_TLS || kind == ERR_THROTTLED || kind == ERR_NO_SPACE;
+}
+
+int dav_put_probe(void *store, void *lane, const char *key, const void *data, size_t length,
+                  const char *owner, struct err *err)
+{
+  struct dav *d = store;
+  struct open_bytes bytes = {data, length};
+  struct object_body body = {.length = OBJECT_LENGTH_OPEN, .read_some = read_open, .arg = &bytes};
+  struct err failure = ERR_INIT;
+  if (put_body(d, lane, key, &body, length, owner, false, &failure) == 0) {
+    atomic_store(&d->open_bodies, STORAGE_YES);
+    return 0;
+  }
+  if (says_nothing_of_bodies(failure.kind)) {
+    if (err)
+      *err = failure;
+    return -1;
+  }
+  if (dav_put(store, lane, key, data, length, owner, false, err) < 0)
+    return -1;
+  atomic_store(&d->open_bodies, STORAGE_NO);
+  return 0;
+}
+
+enum storage_answer dav_takes_any_length(const void *store)
+{
+  return (enum storage_answer)atomic_load(&((const struct dav *)store)->open_bodies);
 }
 
 // ---- the writer ----
@@ -260,9 +330,9 @@ static int writer_write_part(struct object_writer *base, void *lane, uint32_t nu
                              uint64_t offset, const struct object_body *body, struct err *err)
 {
   (void)number, (void)offset; // there is one part, and it is all
-  if (body->length != base->size_bytes)
+  if (!is_open(body) && body->length != base->size_bytes)
     return err_set(err, ERR_INTERNAL, "an HTTP PUT takes the whole object at once");
-  return object_send(&((struct dav_writer *)base)->object, lane, body, err);
+  return object_send(&((struct dav_writer *)base)->object, lane, body, &base->size_bytes, err);
 }
 
 static int writer_commit(struct object_writer *base, struct err *err)

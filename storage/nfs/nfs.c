@@ -374,7 +374,6 @@ static int list(void *store, void *lane, const char *folder, size_t max, struct 
 const struct storage_ops storage_nfs_ops = {
     .name = "nfs",
     .keeps_owner = false,
-    .takes_any_length = true,
     .describe = describe,
     .open = store_open,
     .close = free,

@@ -14,11 +14,11 @@ static void describe(const struct storage_config *c, struct buf *into)
 const struct storage_ops storage_s3_ops = {
     .name = "s3",
     .keeps_owner = true,
-    .takes_any_length = true,
     .describe = describe,
     .open = s3_open,
     .close = s3_close,
     .keys = web_store_keys,
+    .round_trip_ms = web_store_round_trip_ms,
     .lane_open = web_store_lane_open,
     .lane_close = web_store_lane_close,
     .interrupt = web_store_interrupt,

@@ -214,11 +214,14 @@ static int attempt_with(const struct s3 *s3, struct web_lane *lane, const struct
     request.body_length = c->body->length;
     request.read_body = web_read_body;
     request.read_arg = (void *)(uintptr_t)c->body;
+    request.send_at_once = lane->trusted || c->body->length <= WEB_SMALL_BODY_BYTES;
   }
   s3_answer_release(ret);
+  lane->trusted = false;
   if (send_signed(s3, lane, c, keys, &request, &ret->http, err) < 0)
     return err_prefix(err, "%s", c->what);
-  return ret->http.status / 100 == 2 ? 0 : s3_answer_error(s3, c, ret, err);
+  lane->trusted = ret->http.status / 100 == 2;
+  return lane->trusted ? 0 : s3_answer_error(s3, c, ret, err);
 }
 
 static bool keys_are_stale(const struct s3_answer *a)

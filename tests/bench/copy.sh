@@ -67,19 +67,23 @@ local_rows() {
   printf '|   stored: %s MB, %s MB | | | | | | | |\n' $((their_bytes / 1000000)) $((our_bytes / 1000000))
 }
 
-s3_rows() {
-  local s3 drover="'$DROVER' copy --progress none --overwrite" rclone
+# Commands for a store at an endpoint, in the variables of whoever calls: s3 (bucket), remote (the same for rclone),
+# drover, rclone.
+keys_of_s3() {
   s3=s3://$(value "$WORK/s3" S3_BUCKET)
+  remote=m:$(value "$WORK/s3" S3_BUCKET)
   # A CA bundle or a proxy of this machine is not for a server of our own, and rclone 1.60 stumbles over the first.
   rclone="env -u AWS_CA_BUNDLE no_proxy='*' NO_PROXY='*' rclone --config '$WORK/rclone.conf' --ignore-times --s3-upload-concurrency 4"
   (umask 077 && printf '[m]\ntype=s3\nprovider=Minio\nendpoint=%s\naccess_key_id=%s\nsecret_access_key=%s\n' \
-    "$(value "$WORK/s3" S3_ENDPOINT)" "$(value "$WORK/s3" S3_ACCESS_KEY)" "$(value "$WORK/s3" S3_SECRET_KEY)" \
-    > "$WORK/rclone.conf"
+    "$1" "$(value "$WORK/s3" S3_ACCESS_KEY)" "$(value "$WORK/s3" S3_SECRET_KEY)" > "$WORK/rclone.conf"
     printf '[default]\naws_access_key_id=%s\naws_secret_access_key=%s\n' "$(value "$WORK/s3" S3_ACCESS_KEY)" \
       "$(value "$WORK/s3" S3_SECRET_KEY)" > "$WORK/keys")
-  drover="$drover --s3-endpoint $(value "$WORK/s3" S3_ENDPOINT) --credentials '$WORK/keys'"
-  local remote
-  remote=m:$(value "$WORK/s3" S3_BUCKET)
+  drover="'$DROVER' copy --progress none --overwrite --s3-endpoint $1 --credentials '$WORK/keys'"
+}
+
+s3_rows() {
+  local s3 remote drover rclone
+  keys_of_s3 "$(value "$WORK/s3" S3_ENDPOINT)"
   beside "qcow2 to S3, the same bytes, with digest; rclone copy" "1 x" "$rclone copyto '$BIG' $remote/r.qcow2" \
     "$drover '$BIG' $s3/d.qcow2"
   beside "qcow2 to S3 as raw.zst, with digest; rclone copy of the qcow2" "-" "$rclone copyto '$BIG' $remote/r.qcow2" \
@@ -109,14 +113,77 @@ size_rows() {
   done
 }
 
-bench_copy() { # PARTS: which of local, s3, size
+# A link of 150 ms and 1 Gbit/s (delay_proxy.c says what it is like), to MinIO and back. Large enough that the first
+# round trips, in which TCP finds its window, do not count for much.
+link_rows() {
+  local port proxy f=$WORK/one gib=${LINK_GIB:-4} far s3 remote drover rclone
+  cc -std=gnu11 -O2 -o "$WORK/delay_proxy" tests/bench/delay_proxy.c
+  (. tests/hosts/lib.sh; free_port port; echo "$port") > "$WORK/link.port"
+  port=$(< "$WORK/link.port")
+  far=$(value "$WORK/s3" S3_ENDPOINT)
+  "$WORK/delay_proxy" "$port" "${far#*://}" "${LINK_DELAY_MS:-75}" "${LINK_MBIT:-1000}" &
+  proxy=$!
+  keys_of_s3 "http://127.0.0.1:$port"
+  "$DROVER" copy --progress none --verify none "pattern:${gib}Gi" "$WORK/link.raw"
+  printf '\n| over %s ms and %s Mbit/s, %s GiB | seconds | of the link | CPU s | RSS |\n| --- | ---: | ---: | ---: | ---: |\n' \
+    $((2 * ${LINK_DELAY_MS:-75})) "${LINK_MBIT:-1000}" "$gib"
+  link_row "rclone copy to S3" "$rclone copyto '$WORK/link.raw' $remote/r.raw"
+  link_row "drover to S3, with digest" "$drover '$WORK/link.raw' $s3/link.raw"
+  link_row "rclone copy from S3" "$rclone copyto $remote/r.raw '$OUT'; sync '$OUT'"
+  link_row "drover from S3, with digest" "$drover --format raw $s3/link.raw '$OUT'"
+  kill $proxy
+  wait $proxy || true
+  rm -f "$WORK/link.raw" "$OUT"
+}
+
+link_row() { # WHAT COMMAND
+  : > "$f"
+  once "$f" bash -c "set -euo pipefail; $2" || { kill $proxy; return 1; }
+  awk -v what="$1" -v s="$(column 1 "$f")" -v cpu="$(column 2 "$f")" -v rss="$(column 3 "$f")" -v gib="$gib" -v mbit="${LINK_MBIT:-1000}" \
+    'BEGIN { printf "| %s | %.1f | %d %% | %.1f | %d MiB |\n", what, s, gib * 8589.934592 / s / mbit * 100, cpu, rss / 1024 }'
+}
+
+# 20 movers at once: what each of them needs must not depend on the others.
+many_rows() {
+  local where i n=${MANY:-20} target s3 remote drover rclone
+  printf '\n| %s disks of 256 MiB at once | seconds | least RSS | most RSS |\n| --- | ---: | ---: | ---: |\n' "$n"
+  keys_of_s3 "$(value "$WORK/s3" S3_ENDPOINT)"
+  for where in "to local qcow2 files" "to S3 as qcow2"; do
+    mkdir "$WORK/many"
+    local start
+    start=$(now_ms)
+    for i in $(seq "$n"); do
+      target=$WORK/many/$i.qcow2
+      [ "$where" = "to local qcow2 files" ] || target=$s3/many-$i.qcow2
+      many_one "$i" "$target" &
+    done
+    for i in $(jobs -p); do wait "$i" || return 1; done
+    sort -n "$WORK"/many/*.rss | awk -v what="$where" -v ms=$(($(now_ms) - start)) \
+      'NR == 1 { least = $1 } END { printf "| %s | %.1f | %d MiB | %d MiB |\n", what, ms / 1000, least / 1024, $1 / 1024 }'
+    rm -rf "$WORK/many"
+  done
+}
+
+many_one() { # NUMBER TARGET
+  python3 - "$WORK/many/$1.rss" bash -c "exec $drover 'pattern:256Mi,seed=$1' '$2'" << 'P'
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[2:], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+if done.returncode:
+    sys.exit(done.stdout.decode()[-2000:])
+open(sys.argv[1], "w").write("%d\n" % resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+P
+}
+
+bench_copy() { # PARTS: which of local, s3, size, link, many
   local part
   dpkg-query -W rclone > /dev/null 2>&1 || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq rclone > /dev/null
   server minio s3
-  os_disk "$BIG"
-  qemu-img convert -f qcow2 -O raw "$BIG" "$WORK/big.raw"
-  printf '\n%s rounds, median; 2 GiB of data in 6 GiB. CPU: of the tool itself\n\n' "$rounds"
-  printf '| copy; beside | its seconds | drover | speed | to reach | its CPU s | CPU s | RSS |\n'
-  printf '| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n'
-  for part in ${PARTS:-local s3 size}; do "${part}_rows"; done
+  if [[ ${PARTS:-local s3} =~ local|s3 ]]; then
+    os_disk "$BIG"
+    qemu-img convert -f qcow2 -O raw "$BIG" "$WORK/big.raw"
+    printf '\n%s rounds, median; 2 GiB of data in 6 GiB. CPU: of the tool itself\n\n' "$rounds"
+    printf '| copy; beside | its seconds | drover | speed | to reach | its CPU s | CPU s | RSS |\n'
+    printf '| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n'
+  fi
+  for part in ${PARTS:-local s3 size link many}; do "${part}_rows"; done
 }

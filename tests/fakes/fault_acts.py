@@ -20,9 +20,15 @@ def reset_request(count):
     """RST when so many bytes of the request's body are here."""
     @early
     def act(c, request, answer):
-        c.take(min(count, request.length))
+        c.take(count if request.chunked else min(count, request.length))
         c.reset()
     return act
+
+
+def dropped_body(c, request, answer):
+    """Taken, and nothing of it kept."""
+    request.body = b""
+    return answer()
 
 
 def break_answer(count, reset=True):

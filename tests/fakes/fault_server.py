@@ -87,6 +87,10 @@ class Request:
     def length(self):
         return int(self.headers.get("content-length", 0))
 
+    @property
+    def chunked(self):
+        return "transfer-encoding" in self.headers
+
 
 @dataclass
 class Answer:
@@ -438,6 +442,22 @@ class Connection:
         data, self.buffer = self.buffer[:count], self.buffer[count:]
         return data
 
+    def line(self):
+        while b"\r\n" not in self.buffer:
+            self.fill()
+        line, _, self.buffer = self.buffer.partition(b"\r\n")
+        return line
+
+    def body(self, request):
+        if not request.chunked:
+            return self.take(request.length)
+        chunks = []
+        while length := int(self.line(), 16):
+            chunks.append(self.take(length))
+            self.line()
+        self.line()
+        return b"".join(chunks)
+
     def request(self):
         while b"\r\n\r\n" not in self.buffer:
             self.fill()
@@ -535,7 +555,7 @@ class Server:
             fault.act(c, request, None)
         if "expect" in request.headers and not (fault and getattr(fault.act, "silent", False)):
             c.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.body = c.take(request.length)
+        request.body = c.body(request)
         if fault and hasattr(fault.act, "spoil"):
             request.body = fault.act.spoil(request.body)
         answer = lambda: self.perform(request)

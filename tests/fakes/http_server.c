@@ -178,6 +178,36 @@ static bool fill(struct fake_http_connection *c, struct buf *b, size_t want)
   return true;
 }
 
+// The chunks at `at` in *in become one body there (RFC 9112 section 7.1; no trailers). Its length.
+static bool join_chunks(struct fake_http_connection *c, struct buf *in, size_t at, size_t *ret)
+{
+  struct buf body CLEANUP(buf_release) = BUF_INIT(64u << 20);
+  size_t length = 1;
+  for (size_t from = at; length;) {
+    char *end;
+    while (in->length < from || !(end = memmem(in->data + from, in->length - from, "\r\n", 2)))
+      if (!fill(c, in, in->length + 1))
+        return false;
+    length = strtoul(in->data + from, NULL, 16);
+    from = (size_t)(end - in->data) + 2;
+    if (!fill(c, in, from + length + 2))
+      return false;
+    buf_add(&body, in->data + from, length);
+    from += length + 2;
+    if (length == 0)
+      buf_drop_front(in, from);
+  }
+  *ret = body.length;
+  struct buf rest CLEANUP(buf_release) = BUF_INIT(64u << 20);
+  buf_add(&rest, in->data, in->length);
+  buf_clear(in);
+  for (size_t i = 0; i < at; i++)
+    buf_addc(in, ' '); // in place of the head
+  buf_add(in, body.data, body.length);
+  buf_add(in, rest.data, rest.length);
+  return true;
+}
+
 static bool serve_one(struct fake_http_connection *c, struct buf *in)
 {
   char *end;
@@ -200,7 +230,8 @@ static bool serve_one(struct fake_http_connection *c, struct buf *in)
   if (fake_http_header(&r, "Expect", value, sizeof(value))[0])
     fake_http_write(c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
   r.body_length = (size_t)atoll(fake_http_header(&r, "Content-Length", value, sizeof(value)));
-  if (!fill(c, in, head + r.body_length))
+  r.chunked = fake_http_header(&r, "Transfer-Encoding", value, sizeof(value))[0];
+  if (r.chunked ? !join_chunks(c, in, head, &r.body_length) : !fill(c, in, head + r.body_length))
     return false;
   char *body cleanup_free = calloc(1, r.body_length + 1);
   memcpy(body, in->data + head, r.body_length);

@@ -15,6 +15,7 @@ struct fake_http_request {
   const char *headers;         // all header lines
   const char *body;            // NUL-terminated beside its length
   size_t body_length;
+  bool chunked; // the body came in chunks, without its length before
 };
 
 typedef void (*fake_http_fn)(void *arg, struct fake_http_connection *c,

@@ -123,6 +123,10 @@ END
   same "the object's SHA-256 in done" "$(sha256sum < j.qcow2 | cut -d' ' -f1)" "$(line_of done | jq -r .objectSha256)"
   same "bytes move" yes "$(jq -es 'map(select(.type == "progress") | .transferredBytes) | max > 0' <<< "$out" > /dev/null && echo yes)"
 
+  is "without the SHA-256 of what is stored" 0 "$drover" copy --progress none --no-object-sha256 --output json d.raw ns.raw
+  json "the digest alone" ".contentDigest == \"$digest\" and .objectSha256 == \"\""
+  truncate -s 512G huge.raw
+  is "half a TiB of holes" 0 timeout 60 "$drover" copy --progress none --no-object-sha256 huge.raw huge2.raw
   is "pattern to a file" 0 "$drover" copy --progress none pattern:24Mi,seed=3,data=40 p.qcow2
   is "pattern is reproducible" 0 "$drover" verify --progress none pattern:24Mi,seed=3,data=40 p.qcow2
   is "another seed differs" 1 "$drover" verify --progress none pattern:24Mi,seed=4,data=40 p.qcow2
@@ -482,10 +486,20 @@ part_http() {
   json "is said" '.kind == "CertificateNotTrusted"'
   is "no such file" 3 "$drover" digest "${to[@]}" --output json "$HTTP_URL/open/none.raw"
   json "not found" '.kind == "NotFound"'
-  is "vmdk, whose length is not known" 3 "$drover" copy "${to[@]}" --output json d.raw "$HTTP_URL/open/d.vmdk"
-  json "is refused there" '.kind == "Unsupported" and (.message | contains("vmdk cannot be written there"))'
-  is "nor is that of a compressed qcow2" 3 "$drover" copy "${to[@]}" --output json --compress d.raw "$HTTP_URL/open/z.qcow2"
-  json "it is refused as well" '.kind == "Unsupported" and (.message | contains("use qcow2, not compressed"))'
+  is "a compressed qcow2, whose head comes last" 3 "$drover" copy "${to[@]}" --output json --compress d.raw "$HTTP_URL/open/z.qcow2"
+  json "is refused" '.kind == "Unsupported" and (.message | contains("use qcow2, not compressed"))'
+  local format sum
+  for format in vmdk raw.zst; do
+    is "$format, whose length is not known before" 0 "$drover" copy "${to[@]}" --output json --verify readback d.raw \
+      "$HTTP_URL/open/new folder/d.$format"
+    sum=$(jq -r .objectSha256 <<< "$out")
+    same "its SHA-256" "$sum" "$(sha256sum < "$work/nginx/www/open/new folder/d.$format" | cut -d' ' -f1)"
+    is "the same disk comes back" 0 "$drover" verify "${to[@]}" d.raw "$HTTP_URL/open/new folder/d.$format"
+  done
+  is "qemu-img finds no fault in the vmdk" 0 qemu-img check -q "$work/nginx/www/open/new folder/d.vmdk"
+  is "zstd reads the other" 0 zstd -q -t "$work/nginx/www/open/new folder/d.raw.zst"
+  is "one that is larger than what is held" 0 "$drover" copy "${to[@]}" --verify readback pattern:160Mi \
+    "$HTTP_URL/plain/big.raw.zst"
   is "a full server" 3 "$drover" copy "${to[@]}" --output json pattern:64Mi "$HTTP_URL/full/x.raw"
   is "a server without ranges" 3 "$drover" digest "${to[@]}" "$HTTP_URL/noranges/d.raw"
   local pid start

@@ -289,6 +289,14 @@ HTTP = [Row(row.name, row.verb, row.faults, row.kind, row.text, "http", **row_mo
     (Row("100-continue that never comes", "dav-up", [F("DavPut", no_continue, times=None)]), {}),
     (Row("an endless error", "dav-up", [F("DavPut", endless(b"HTTP/1.1 403 No\r\n\r\n", b"no " * 10000), times=None)],
          "PermissionDenied", ""), {}),
+    (Row("no length before: nothing wrong", "dav-pack", []), {}),
+    (Row("no length before: request reset at byte 3000000", "dav-pack", [F("DavPut", reset_request(3000000), times=2)]), {}),
+    (Row("no length before: lost answer to PUT", "dav-pack", [F("DavPut", lose_answer)]), {}),
+    (Row("no length before: 503", "dav-pack", [F("DavPut", say(503))]), {}),
+    (Row("no length before: 411", "dav-pack", [F("DavPut", say(411), times=None)], "Unsupported", "use format raw or qcow2"), {}),
+    (Row("no length before: 401", "dav-pack", [F("DavPut", say(401), times=None)], "AuthenticationFailed", ""), {}),
+    (Row("no length before: the body is dropped", "dav-pack", [F("DavPut", dropped_body, times=None)], "DataCorrupt",
+         "use format raw or qcow2"), {}),
 ]]
 
 CANCEL = [Row(name, verb, faults, "Cancelled", "cancelled", "cancel", cancel=True, **more) for name, verb, faults, more in [

@@ -334,6 +334,25 @@ static int mw_read_body(struct memory_writer *m, uint64_t offset, const struct o
   return 0;
 }
 
+// As an HTTP PUT takes it: piece by piece until it ends.
+static int mw_read_open(struct memory_writer *m, const struct object_body *body, struct err *err)
+{
+  size_t step = m->step ? m->step : MIB, n = 1;
+  for (uint64_t at = 0; n; at += n) {
+    if (body->read_some(body->arg, at, m->bytes + at, step, &n, err) != 0)
+      return -1;
+    m->length = at + n;
+    if (m->restart_at_mib && at + n >= (uint64_t)m->restart_at_mib * MIB) {
+      m->restart_at_mib = 0;
+      memset(m->bytes, 0xdd, at + n);
+      at = n = 0;
+      if (body->read_some(body->arg, 0, m->bytes, step, &n, err) != 0)
+        return -1;
+    }
+  }
+  return 0;
+}
+
 static int mw_write_part(struct object_writer *w, void *lane, uint32_t number, uint64_t offset,
                          const struct object_body *body, struct err *err)
 {
@@ -349,6 +368,8 @@ static int mw_write_part(struct object_writer *w, void *lane, uint32_t number, u
   while (body->length > largest &&
          !atomic_compare_exchange_weak(&m->largest_part, &largest, body->length))
     ;
+  if (body->length == OBJECT_LENGTH_OPEN)
+    return mw_read_open(m, body, err);
   __atomic_store_n(&m->was_in_memory, body->bytes != NULL, __ATOMIC_RELAXED);
   return mw_read_body(m, offset, body, err);
 }

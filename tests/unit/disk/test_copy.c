@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/str.h"
+#include "disk/copy_internal.h"
 #include "tests/unit/disk/help.h"
 
 static const uint64_t mixed[][2] = {
@@ -390,6 +391,41 @@ static void formats_that_we_do_not_write(void **state)
   source_free(&s->source);
 }
 
+// ---- ends that are far away -----------------------------------------------------------------
+
+static void far_ends_get_more_lanes(void **state)
+{
+  (void)state;
+  assert_int_equal(copy_lanes(0, 0, 4 * MIB), COPY_LANES_DEFAULT);
+  assert_int_equal(copy_lanes(0, COPY_FAR_MS - 1, 4 * MIB), COPY_LANES_DEFAULT);
+  assert_int_equal(copy_lanes(0, COPY_FAR_MS, 4 * MIB), COPY_LANES_MAX);
+  assert_int_equal(copy_lanes(0, 150, 12 * MIB), 8); // what they hold stays below 96 MiB
+  assert_int_equal(copy_lanes(0, 150, 50 * MIB), COPY_LANES_DEFAULT);
+  assert_int_equal(copy_lanes(3, 150, 4 * MIB), 3);
+  assert_int_equal(copy_lanes(99, 0, 4 * MIB), COPY_LANES_MAX);
+}
+
+static void far_lanes_begin_one_after_the_other(void **state)
+{
+  (void)state;
+  struct memory_source *s = memory_source_new(MIXED_BYTES, mixed);
+  struct memory_target *t = memory_target_new(MIXED_BYTES);
+  memset(t->bytes, 0, MIXED_BYTES);
+  t->target.zeroed = true;
+  s->source.round_trip_ms = 400;
+  struct tally tally = {0};
+  struct copy_result r;
+  struct err err = ERR_INIT;
+  if (run(s, &t->target, NULL, (struct copy_options){0}, &tally, &r, &err) != 0)
+    fail_msg("%s", err.message);
+  assert_memory_equal(t->bytes, s->bytes, MIXED_BYTES);
+  // 11 chunks with data, and each of 16 lanes looks for one more: 800 ms / 16 between them.
+  assert_true(r.elapsed_ms >= 10 * 50);
+  copy_result_release(&r);
+  target_free(&t->target);
+  source_free(&s->source);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -407,6 +443,8 @@ int main(void)
       cmocka_unit_test(an_empty_object_has_one_empty_part),
       cmocka_unit_test(a_wrong_digest_is_never_committed),
       cmocka_unit_test(formats_that_we_do_not_write),
+      cmocka_unit_test(far_ends_get_more_lanes),
+      cmocka_unit_test(far_lanes_begin_one_after_the_other),
   };
   return cmocka_run_group_tests_name("disk/copy", tests, NULL, help_cleanup);
 }

@@ -122,6 +122,53 @@ static void too_much_for_its_parts(void **state)
   source_free(&m->source);
 }
 
+// Random data: as long packed as it was. An ordered writer of one part gets it as a stream.
+static void stream_to(int restart_at_mib, uint64_t size, enum err_kind kind)
+{
+  const uint64_t all[][2] = {{0, size}, {0, 0}};
+  struct memory_source *m = memory_source_new(size, all);
+  struct memory_writer *w = memory_writer_new();
+  w->writer.ordered = true;
+  w->writer.parts_max = 1;
+  w->step = 300007;
+  w->restart_at_mib = restart_at_mib;
+  struct tally tally = {0};
+  struct copy_result r;
+  struct err err = ERR_INIT;
+  struct copy_job job = {.source = &m->source,
+                         .object = &w->writer,
+                         .options = {.format = DISK_FORMAT_RAW_ZST, .object_sha256 = true}};
+  int failed = copy_run(&job, &tally, &r, &err);
+  if (kind != ERR_NONE) {
+    assert_int_equal(failed, -1);
+    assert_int_equal(err.kind, kind);
+  } else {
+    if (failed)
+      fail_msg("%s", err.message);
+    const char *path = help_path("stream.raw.zst"), *raw = help_path("stream.raw");
+    assert_int_equal(w->parts, 1);
+    assert_int_equal(w->length, r.stored_bytes);
+    help_write_file(path, w->bytes, w->length);
+    run_ok("zstd", "-q", "-f", "-d", path, "-o", raw);
+    char digest[128];
+    help_read_digest(raw, digest);
+    assert_string_equal(r.content_digest, digest);
+  }
+  copy_result_release(&r);
+  object_writer_free(&w->writer);
+  source_free(&m->source);
+}
+
+static void to_one_ordered_part(void **state)
+{
+  (void)state;
+  stream_to(0, 0, ERR_NONE);
+  stream_to(0, MIB + 512, ERR_NONE);
+  stream_to(0, 120 * MIB, ERR_NONE);
+  stream_to(3, 40 * MIB, ERR_NONE);  // starts over while all of it is still held
+  stream_to(100, 120 * MIB, ERR_IO); // and when the first of it is gone
+}
+
 static void a_writer_that_needs_the_length(void **state)
 {
   (void)state;
@@ -354,6 +401,7 @@ int main(void)
       cmocka_unit_test(holes_stay_holes),
       cmocka_unit_test(parts_make_the_same_object),
       cmocka_unit_test(too_much_for_its_parts),
+      cmocka_unit_test(to_one_ordered_part),
       cmocka_unit_test(a_writer_that_needs_the_length),
       cmocka_unit_test(an_empty_tebibyte),
       cmocka_unit_test(images_of_others),

@@ -35,11 +35,12 @@ static char *said(const char *text, const struct mover_end_options *o)
                       (long long)e.pattern->seed, (long long)e.pattern->data_percent);
   if (e.reach) {
     const struct reach *r = e.reach;
-    return str_printf("%s path=%s host=%s:%lld user=%s export=%s %s%s%s", reach_kind_names[r->kind],
-                      r->path ? r->path : "-", r->host ? r->host : "-", (long long)r->port,
-                      r->user ? r->user : "-", r->export_name ? r->export_name : "-",
-                      disk_format_names[r->format], r->create ? " create" : "",
-                      e.replace ? " replace" : "");
+    return str_printf("%s path=%s host=%s:%lld user=%s export=%s %s%s%s%s",
+                      reach_kind_names[r->kind], r->path ? r->path : "-", r->host ? r->host : "-",
+                      (long long)r->port, r->user ? r->user : "-",
+                      r->export_name ? r->export_name : "-", disk_format_names[r->format],
+                      r->create ? " create" : "", e.replace ? " replace" : "",
+                      r->tls ? " tls" : "");
   }
   const struct storage_config *c = &e.object->store;
   return str_printf(
@@ -77,7 +78,7 @@ static void test_sources(void **state)
       {"nbd://h", "nbd path=- host=h:0 user=- export= raw"},
       {"nbd+unix:///vda?socket=/run/s", "nbd path=/run/s host=-:0 user=- export=vda raw"},
       {"nbd+unix:///vda", "! InvalidSpec: *write nbd+unix:///EXPORT?socket=PATH"},
-      {"nbds://h/x", "! Unsupported: *"},
+      {"nbds://h/x", "nbd path=- host=h:0 user=- export=x raw tls"},
       {"nbd://h/x?y=1", "! InvalidSpec: 'y' is not understood in the query of a nbd URL"},
       {"s3://b/k/x.qcow2", "s3 https://s3.us-east-1.amazonaws.com b key=k/x.qcow2 qcow2"},
       {"S3://b/a%20b", "s3 https://s3.us-east-1.amazonaws.com b key=a b "},

@@ -18,6 +18,8 @@
 #include "tests/fakes/http_server.h"
 
 // One server, client and session. What the server saw last stays in `seen`.
+#define THINKS_MS 300
+
 struct bench {
   struct fake_http *server, *other;
   struct http_client *client;
@@ -26,6 +28,8 @@ struct bench {
   struct err err;
   char method[32], authorization[256], agent[64];
   size_t body_length;
+  bool chunked;
+  char expect[32];
   unsigned char body_sum;
   int requests;
 };
@@ -76,10 +80,14 @@ static void answer(void *arg, struct fake_http_connection *c, const struct fake_
   fake_http_header(r, "Authorization", b->authorization, sizeof(b->authorization));
   fake_http_header(r, "User-Agent", b->agent, sizeof(b->agent));
   b->body_length = r->body_length;
+  b->chunked = r->chunked;
+  fake_http_header(r, "Expect", b->expect, sizeof(b->expect));
   b->body_sum = 0;
   for (size_t i = 0; i < r->body_length; i++)
     b->body_sum = (unsigned char)(b->body_sum * 31 + (unsigned char)r->body[i]);
-  if (str_starts(r->target, "/ok"))
+  if (str_eq(r->target, "/thinks"))
+    usleep(THINKS_MS * 1000); // the thing itself: an answer that takes its time
+  if (str_starts(r->target, "/ok") || str_eq(r->target, "/thinks"))
     fake_http_answer(c, "200 OK", "X-Target: no\r\nx-target:  yes \r\n",
                      str_eq(r->method, "HEAD") ? NULL : r->target);
   else if (str_eq(r->target, "/slow-down"))
@@ -203,6 +211,69 @@ static void test_body_from_reader(void **state)
                PERFORM(b, "/ok", .method = "PUT", .read_body = read_pattern, .read_arg = &bad,
                        .body_length = length),
                ERR_CORRUPT, "bad at 1048576");
+}
+
+struct steps {
+  size_t length, step; // so much at a time
+  uint64_t calls;
+};
+
+static int read_steps(void *arg, uint64_t offset, void *into, size_t size, size_t *ret_length,
+                      struct err *err)
+{
+  struct steps *s = arg;
+  size_t left = s->length - (size_t)offset;
+  *ret_length = left < s->step ? left : s->step;
+  assert_true(*ret_length <= size);
+  s->calls++;
+  return read_pattern(NULL, offset, into, *ret_length, err);
+}
+
+static void test_body_of_unknown_length(void **state)
+{
+  struct bench *b = *state;
+  struct steps s = {.length = 3000001, .step = 10007};
+  unsigned char sum = 0;
+  for (size_t i = 0; i < s.length; i++)
+    sum = (unsigned char)(sum * 31 + (unsigned char)(i * 7 >> 3));
+  assert_int_equal(PERFORM(b, "/ok", .method = "PUT", .body_length = HTTP_LENGTH_OPEN,
+                           .read_some = read_steps, .read_arg = &s),
+                   0);
+  assert_int_equal(b->body_length, s.length);
+  assert_int_equal(b->body_sum, sum);
+  assert_true(b->chunked);
+  s.length = 0;
+  assert_int_equal(PERFORM(b, "/ok", .method = "PUT", .body_length = HTTP_LENGTH_OPEN,
+                           .read_some = read_steps, .read_arg = &s),
+                   0);
+  assert_int_equal(b->body_length, 0);
+  assert_int_equal(PERFORM(b, "/ok", .method = "PUT", .body = "x", .body_length = 1), 0);
+  assert_false(b->chunked);
+}
+
+static void test_bodies_that_do_not_ask(void **state)
+{
+  struct bench *b = *state;
+  size_t length = 2u << 20;
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal(PERFORM(b, "/ok", .method = "PUT", .read_body = read_pattern,
+                             .body_length = length, .send_at_once = i),
+                     0);
+    assert_int_equal(b->body_length, length);
+    assert_string_equal(b->expect, i ? "" : "100-continue");
+  }
+}
+
+static void test_round_trip(void **state)
+{
+  struct bench *b = *state;
+  assert_int_equal(http_client_round_trip_ms(b->client), 0);
+  assert_int_equal(PERFORM(b, "/thinks", .method = "PUT", .body = "x", .body_length = 1), 0);
+  assert_int_equal(http_client_round_trip_ms(b->client), 0); // a body takes time of its own
+  assert_int_equal(PERFORM(b, "/thinks"), 0);
+  assert_true(http_client_round_trip_ms(b->client) >= THINKS_MS);
+  assert_int_equal(PERFORM(b, "/ok"), 0);
+  assert_true(http_client_round_trip_ms(b->client) < THINKS_MS); // the shortest counts
 }
 
 struct sunk {
@@ -487,6 +558,9 @@ int main(void)
   const struct CMUnitTest tests[] = {
       PLAIN(test_get),
       PLAIN(test_body_from_reader),
+      PLAIN(test_body_of_unknown_length),
+      PLAIN(test_bodies_that_do_not_ask),
+      PLAIN(test_round_trip),
       PLAIN(test_sink),
       PLAIN(test_limits),
       PLAIN(test_credentials),

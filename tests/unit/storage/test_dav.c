@@ -35,6 +35,10 @@ static bool is(const struct bench *b, const char *mood)
 
 static void answer_head(struct bench *b, struct fake_http_connection *c, const char *target)
 {
+  if (str_eq(target, "/base/")) {
+    fake_http_answer(c, "403 Forbidden", NULL, NULL);
+    return;
+  }
   if (!b->there || !str_eq(target, b->place)) {
     fake_http_answer(c, "404 Not Found", NULL, NULL);
     return;
@@ -50,10 +54,13 @@ static void answer_put(struct bench *b, struct fake_http_connection *c,
 {
   if (is(b, "full")) {
     fake_http_answer(c, "507 Insufficient Storage", NULL, "");
+  } else if (is(b, "wants length") && r->chunked) {
+    fake_http_answer(c, "411 Length Required", NULL, "");
   } else if (is(b, "no folder") && !b->folder) {
     fake_http_answer(c, "409 Conflict", NULL, "");
   } else {
-    snprintf(b->content, sizeof(b->content), "%s", r->body);
+    bool dropped = is(b, "drops chunks") && r->chunked;
+    snprintf(b->content, sizeof(b->content), "%s", dropped ? "" : r->body);
     snprintf(b->place, sizeof(b->place), "%s", r->target);
     b->there = true;
     fake_http_answer(c, "201 Created", NULL, "");
@@ -268,6 +275,80 @@ static void test_no_lists(void **state)
   expect(b, storage_list(b->lane, "", 10, &names, &b->err), ERR_UNSUPPORTED, "PROPFIND");
 }
 
+// ---- bodies without a length ----
+
+static enum storage_answer probed(struct bench *b, const char *mood)
+{
+  struct storage_config c = {.type = STORAGE_HTTP};
+  c.endpoint = str_printf("%s/base", fake_http_url(b->server));
+  b->mood = mood;
+  b->err = (struct err)ERR_INIT;
+  fake_http_sync(b->server);
+  storage_lane_free(b->lane);
+  storage_free(b->store); // a new one knows nothing
+  assert_int_equal(storage_open(&c, NULL, &b->store, &b->err), 0);
+  assert_int_equal(storage_lane_new(b->store, &b->lane, &b->err), 0);
+  free(c.endpoint);
+  assert_int_equal(storage_takes_any_length(b->store), STORAGE_UNKNOWN);
+  expect(b, storage_probe(b->lane, true, "owner", &b->err), ERR_NONE, "");
+  assert_false(b->there);
+  return storage_takes_any_length(b->store);
+}
+
+static void test_probe_finds_out(void **state)
+{
+  struct bench *b = *state;
+  assert_int_equal(probed(b, ""), STORAGE_YES);
+  assert_int_equal(probed(b, "plain"), STORAGE_YES);
+  assert_int_equal(probed(b, "wants length"), STORAGE_NO);
+  assert_int_equal(probed(b, "drops chunks"), STORAGE_NO);
+}
+
+static int read_text(void *arg, uint64_t offset, void *into, size_t size, size_t *ret_length,
+                     struct err *err)
+{
+  (void)err;
+  const char *text = (const char *)arg + offset;
+  *ret_length = strlen(text) < size ? strlen(text) : size;
+  memcpy(into, text, *ret_length);
+  return 0;
+}
+
+static int write_open(struct bench *b, const char *mood)
+{
+  struct object_writer *w = NULL;
+  void *lane = NULL;
+  b->mood = mood;
+  b->err = (struct err)ERR_INIT;
+  fake_http_sync(b->server);
+  struct object_body body = {
+      .length = OBJECT_LENGTH_OPEN, .read_some = read_text, .arg = (void *)(uintptr_t) "packed"};
+  assert_int_equal(storage_writer(b->store, "f/key", "owner", true, &w, &b->err), 0);
+  assert_true(w->any_length && w->ordered && w->parts_max == 1);
+  assert_int_equal(object_begin(w, 1000, &b->err), 0);
+  assert_int_equal(object_write_lane_open(w, &lane, &b->err), 0);
+  assert_int_equal(object_settle(w, 6, &b->err), 0);
+  int result = object_write_part(w, lane, 0, 0, &body, &b->err);
+  object_write_lane_close(w, lane);
+  if (result == 0)
+    result = object_commit(w, &b->err);
+  else
+    object_abort(w, NULL);
+  object_writer_free(w);
+  return result;
+}
+
+static void test_open_bodies(void **state)
+{
+  struct bench *b = *state;
+  expect(b, write_open(b, ""), ERR_NONE, "");
+  assert_string_equal(b->content, "packed");
+  assert_string_equal(b->place, "/base/f/key");
+  assert_non_null(strstr(b->log, "MKCOL /base/f/\nPUT "));
+  expect(b, write_open(b, "wants length"), ERR_UNSUPPORTED, "use format raw or qcow2");
+  expect(b, write_open(b, "drops chunks"), ERR_CORRUPT, "use format raw or qcow2");
+}
+
 #define BENCH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -277,6 +358,7 @@ int main(void)
       BENCH(test_lost_answer_to_move), BENCH(test_folders_are_made),
       BENCH(test_full_and_swallowed),  BENCH(test_reading),
       BENCH(test_hostile_list),        BENCH(test_no_lists),
+      BENCH(test_probe_finds_out),     BENCH(test_open_bodies),
   };
   http_global_init();
   return cmocka_run_group_tests(tests, NULL, NULL);
