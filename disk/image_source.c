@@ -275,6 +275,27 @@ static int read_file(struct image_source *s, struct image_lane *l, size_t i, uin
                     ahead_run_end(&s->places, i, offset), err);
 }
 
+// Some reads that fail QEMU answers by hanging up (a chunk of a structured reply cannot be taken
+// back). When it takes the next connection, it was not QEMU that failed.
+static int qemu_failed(struct image_source *s, struct image_lane *l, size_t depth, size_t length,
+                       uint64_t offset, struct err *err)
+{
+  bool image_is_bad = err->kind == ERR_INVALID || err->kind == ERR_IO;
+  if (atomic_load(&s->stopped))
+    return -1;
+  if (err->kind == ERR_UNREACHABLE) {
+    nbd_hub_close(s->qemu[depth], l->qemu[depth]);
+    l->qemu[depth] = NULL;
+    image_is_bad = nbd_hub_connect(s->qemu[depth], false, &l->qemu[depth], NULL) == 0;
+  }
+  if (image_is_bad && !atomic_load(&s->stopped))
+    err_set(err, ERR_CORRUPT,
+            "the image is damaged: it cannot be read at byte %" PRIu64 " of the disk, or in the "
+            "%zu bytes from there on",
+            offset, length);
+  return blame(s, depth, err);
+}
+
 static int read_qemu(struct image_source *s, struct image_lane *l, size_t depth, uint8_t *into,
                      size_t length, uint64_t offset, struct err *err)
 {
@@ -282,7 +303,7 @@ static int read_qemu(struct image_source *s, struct image_lane *l, size_t depth,
     return -1;
   if (nbd_pread(l->qemu[depth]->nbd, into, length, offset, 0) != 0) {
     nbd_hub_error(s->qemu[depth], "read", err);
-    return atomic_load(&s->stopped) ? -1 : blame(s, depth, err);
+    return qemu_failed(s, l, depth, length, offset, err);
   }
   return 0;
 }
