@@ -101,10 +101,16 @@ static int copy_once(void *arg, struct err *err)
 {
   struct copy_call *p = arg;
   ANSWER(a);
-  if (s3_attempt(p->s3, p->lane, p->call, &a, err) < 0)
-    return a.http.status == 412
-               ? err_set(err, ERR_CHANGED, "%s: the object is not the same any more", p->call->what)
-               : -1;
+  if (s3_attempt(p->s3, p->lane, p->call, &a, err) < 0) {
+    if (a.http.status == 412)
+      return err_set(err, ERR_CHANGED, "%s: the object is not the same any more", p->call->what);
+    if (a.http.status == 501)
+      return err_set(err, ERR_UNSUPPORTED,
+                     "%s: the server cannot copy parts of objects: copy the image again with "
+                     "--overwrite",
+                     p->call->what);
+    return -1;
+  }
   if (s3_read_copied_etag(&a.http.body, p->etag))
     return 0;
   s3_answer_error(p->s3, p->call, &a, err);
