@@ -83,8 +83,7 @@ static int by_hand(struct copy_args *a, const struct option_values *ends, struct
   if (a->secrets)
     return err_set(err, ERR_INVALID, "--secrets goes with --spec only; see --credentials");
   // Killed between the final name and its own end, it finds its own work there.
-  a->common.ends.unfinished =
-      a->repair || (a->checkpoint && access(a->checkpoint, F_OK) == 0);
+  a->common.ends.unfinished = a->repair || (a->checkpoint && access(a->checkpoint, F_OK) == 0);
   if (ends_source(&a->common, ends->items[0], a->from_format, &s->source, err) ||
       ends_target(&a->common, ends->items[1], a->format, a->overwrite, &s->target, err) ||
       ends_complete(&a->common, s, err))

@@ -48,6 +48,7 @@ int repair_compare(struct repair *r, struct object_reader *stored, struct tally 
   r->stored = stored;
   int failed = copy_run(&job, tally, ret, err);
   r->stored = NULL;
+  atomic_store(&tally->resent_bytes, 0); // large parts are read twice
   if (failed)
     return -1;
   r->found.parts = r->part_count;
@@ -109,8 +110,8 @@ static int keep_lane(void *repair, int index, struct err *err)
     return -1;
   int failed = 0;
   while (!failed && !crew_stopped(r->keepers) && (s = take_kept(r))) {
-    failed = object_keep_part(r->mender, lane, (uint32_t)(s - r->segments), s->offset, s->length,
-                              err);
+    failed =
+        object_keep_part(r->mender, lane, (uint32_t)(s - r->segments), s->offset, s->length, err);
     crew_moved(r->keepers);
   }
   object_write_lane_close(r->mender, lane);
@@ -124,14 +125,13 @@ static void interrupt_mender(void *repair)
 
 static int keep_good_parts(struct repair *r, struct err *err)
 {
-  struct crew crew = {.tally = r->tally,
-                      .lanes = r->options.lanes > 0 && r->options.lanes < COPY_LANES_MAX
-                                   ? r->options.lanes
-                                   : 4,
-                      .stall_timeout_ms = r->options.stall_timeout_ms,
-                      .lane = keep_lane,
-                      .interrupt = interrupt_mender,
-                      .arg = r};
+  struct crew crew = {
+      .tally = r->tally,
+      .lanes = r->options.lanes > 0 && r->options.lanes < COPY_LANES_MAX ? r->options.lanes : 4,
+      .stall_timeout_ms = r->options.stall_timeout_ms,
+      .lane = keep_lane,
+      .interrupt = interrupt_mender,
+      .arg = r};
   if (r->mender->in_place)
     return 0;
   r->keepers = &crew;
@@ -164,6 +164,7 @@ int repair_mend(struct repair *r, struct object_writer *mender, struct tally *ta
                send_bad_parts(r, err) != 0 || keep_good_parts(r, err) != 0 ||
                object_commit(mender, err) != 0;
   r->mender = NULL;
+  atomic_store(&tally->resent_bytes, r->sent_bytes);
   return failed ? -1 : 0;
 }
 

@@ -16,8 +16,8 @@
 struct repair;
 
 struct repair_found {
-  uint64_t stored_bytes;    // of the object as it is now
-  uint64_t planned_bytes;   // as it should be
+  uint64_t stored_bytes;  // of the object as it is now
+  uint64_t planned_bytes; // as it should be
   uint64_t parts, bad_parts;
   uint64_t differing_bytes; // of what is there, in blocks of 64 KiB
   uint64_t missing_bytes;   // behind its end

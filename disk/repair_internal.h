@@ -23,11 +23,11 @@ struct repair_run {
 
 struct repair_part {
   uint64_t offset, length;
-  bool known;                      // was compared
-  uint32_t segment;                // its number for the mender
-  struct repair_run *runs;         // NULL: nothing differs
+  bool known;              // was compared
+  uint32_t segment;        // its number for the mender
+  struct repair_run *runs; // NULL: nothing differs
   size_t run_count;
-  uint8_t sha[REPAIR_HASH_BYTES];  // of the right bytes, where something differs
+  uint8_t sha[REPAIR_HASH_BYTES]; // of the right bytes, where something differs
 };
 
 // A part for the mender: one that is written, or neighbours that are kept.
@@ -50,6 +50,7 @@ struct repair {
   struct repair_segment *segments;
   size_t segment_count, next_segment;
   struct crew *keepers; // while parts are kept
+  _Atomic uint64_t sent_bytes;
 };
 
 // Makes r->writer ready for another run of the engine.

@@ -206,7 +206,7 @@ static int send(struct repair_lane *l, uint32_t number, uint64_t offset,
   struct repair *r = l->repair;
   if (object_write_part(r->mender, l->mender_lane, number, offset, body, err) != 0)
     return -1;
-  atomic_fetch_add(&r->tally->resent_bytes, body->length);
+  atomic_fetch_add(&r->sent_bytes, body->length);
   return 0;
 }
 

@@ -64,7 +64,8 @@ static void say_repaired(struct buf *text, const struct tally *t, const struct r
 {
   uint64_t sent = atomic_load(&t->resent_bytes);
   char a[32], b[32];
-  buf_printf(text, "repaired  %" PRIu64 " of %" PRIu64 " parts, %s (%" PRIu64 " bytes) sent again\n",
+  buf_printf(text,
+             "repaired  %" PRIu64 " of %" PRIu64 " parts, %s (%" PRIu64 " bytes) sent again\n",
              found->bad_parts, found->parts, str_human_bytes((double)sent, a), sent);
   if (found->missing_bytes)
     buf_printf(text, "missing   %s at the end\n", str_human_bytes((double)found->missing_bytes, b));

@@ -12,7 +12,8 @@
 //      {"type":"warning","attempt":1,"message":".."}
 //      {"type":"done","attempt":1,"contentDigest":"..","objectSha256":"..","sizeBytes":..,
 //       "dataBytes":..,"storedBytes":..,"resentBytes":..,"resumedBytes":..,"format":"qcow2","layout":"forward","seconds":..}
-//      with "repair" also "parts", "repairedParts"; "resentBytes" is then what was sent of the object
+//      with "repair" also "parts", "repairedParts"; "resentBytes" is then what was sent of the
+//      object
 //      {"type":"error","attempt":1,"kind":"InsufficientSpace","retryable":false,"message":".."}
 //      etaSeconds and bytesPerSecond are left out while they are not known.
 // stdin {"bytesPerSecond":N} (0 = no limit) or {"cancel":true}, one object a line; its end cancels

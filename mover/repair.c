@@ -97,7 +97,7 @@ static int open_stored(struct repairing *k, struct err *err)
 static const char *expected_digest(const struct repairing *k)
 {
   const struct mover_spec *spec = k->session->spec;
-  return spec->expected_digest                  ? spec->expected_digest
+  return spec->expected_digest                   ? spec->expected_digest
          : !str_empty(k->source.expected_digest) ? k->source.expected_digest
                                                  : NULL;
 }
@@ -138,9 +138,9 @@ static int check_against_manifest(const struct repairing *k, struct err *err)
                    "the source has other content (%s) than '%s' was made of (%s): that is no "
                    "damage; nothing was written. Copy it with --overwrite",
                    r->content_digest, key, m->content_digest);
-  bool same = m->stored_bytes == (int64_t)r->stored_bytes &&
-              (!m->object_sha256 || !r->object_sha256[0] ||
-               str_eq(m->object_sha256, r->object_sha256));
+  bool same =
+      m->stored_bytes == (int64_t)r->stored_bytes &&
+      (!m->object_sha256 || !r->object_sha256[0] || str_eq(m->object_sha256, r->object_sha256));
   if (same)
     return 0;
   return err_set(err, ERR_MISMATCH,
@@ -206,9 +206,9 @@ static int mend_manifest(struct repairing *k, struct err *err)
     return 0;
   if (open_lane_enter(k->session, &k->target, err))
     return -1;
-  int rc = k->manifest.content_digest ? manifest_find_difference(k->target.lane, object->key,
-                                                                 &k->result, &offset, &fault)
-                                      : 1;
+  int rc = k->manifest.content_digest
+               ? manifest_find_difference(k->target.lane, object->key, &k->result, &offset, &fault)
+               : 1;
   bool wrong = rc == 1 || fault.kind == ERR_NOT_FOUND || fault.kind == ERR_CORRUPT ||
                fault.kind == ERR_LIMIT;
   if (rc && wrong)
