@@ -358,23 +358,46 @@ static void identify(struct image_source *s)
            s->chain.readers[0]->identity, buf_str(&hex));
 }
 
-int source_open_chain(struct chain *c, struct source **ret, struct err *err)
+static struct image_source *new_source(struct chain *c, struct err *err)
 {
   struct image_source *s = calloc(1, sizeof(*s));
   if (!s) {
     chain_release(c);
-    return err_set(err, ERR_NO_MEMORY, "no memory");
+    err_set(err, ERR_NO_MEMORY, "no memory");
+    return NULL;
   }
   s->chain = *c;
   *c = (struct chain){0};
   s->source = (struct source){
       .ops = &image_ops, .size_bytes = s->chain.size_bytes & ~511ull, .exact_map = true};
   identify(s);
-  for (size_t i = 0; i < s->chain.count; i++)
+  return s;
+}
+
+int source_open_chain(struct chain *c, struct source **ret, struct err *err)
+{
+  struct image_source *s = new_source(c, err);
+  for (size_t i = 0; s && i < s->chain.count; i++)
     if (make_graph(s, i, err) != 0) {
       image_free(&s->source);
       return -1;
     }
+  if (!s)
+    return -1;
+  *ret = &s->source;
+  return 0;
+}
+
+int source_open_places(struct chain *c, struct places *p, struct source **ret, struct err *err)
+{
+  struct image_source *s = new_source(c, err);
+  if (!s) {
+    places_release(p);
+    return -1;
+  }
+  s->places = *p;
+  *p = (struct places){0};
+  s->mapped = true;
   *ret = &s->source;
   return 0;
 }
