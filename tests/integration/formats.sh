@@ -113,12 +113,15 @@ part_nfs() {
   each nfs "$NFS_URL"
 }
 
-# Doors: what strace sees is what was opened. Nothing but the image and QEMU's own files.
+# Images that name a file or an address of somebody else, in each place where a format has one.
 part_doors() {
   cd "$work" || exit 1
   echo 'top secret' > secret
   head -c 1M /dev/urandom >> secret
-  local lines='' door
+  # strace, where there is one: what was opened, or connected to. (It and LeakSanitizer do not go together.)
+  local lines='' door trace=()
+  [ -z "$(command -v strace)" ] || trace=(env ASAN_OPTIONS=detect_leaks=0 strace -f -qq -e trace=openat,open,connect -o opened)
+  : > opened
   for door in "$work/secret" /etc/passwd http://127.0.0.1:1/x nbd://127.0.0.1:1/x 'json:{"driver":"file","filename":"/etc/passwd"}'; do
     qemu-img create -q -f qcow2 -u -b "$door" -F raw backing.qcow2 1M
     qemu-img create -q -f qcow2 -o data_file=placeholder,data_file_raw=on data.qcow2 1M
@@ -126,7 +129,7 @@ part_doors() {
     printf '# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=1\nparentFileNameHint="%s"\ncreateType="monolithicFlat"\nRW 64 ZERO\n' "$door" > child.vmdk
     printf '# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\ncreateType="twoGbMaxExtentSparse"\nRW 64 SPARSE "%s"\n' "$door" > split.vmdk
     for image in backing.qcow2 data.qcow2 flat.vmdk child.vmdk split.vmdk; do
-      is "$image, $door" 3 strace -f -qq -e trace=openat,open,connect -o opened "$drover" copy "${quiet[@]}" --output json "$image" out.raw
+      is "$image, $door" 3 "${trace[@]}" "$drover" copy "${quiet[@]}" --output json "$image" out.raw
       json "is refused" '.kind == "DataCorrupt" and .retryable == false'
       lines=$(grep -cE "\"($work/secret|/etc/passwd|.*placeholder)\"|htons\(1\)" opened)
       same "and nothing of it was opened" 0 "$lines"
@@ -159,13 +162,13 @@ kib() { du -k "$1" | cut -f1; }
 # The data extents of an image, whatever lies between them.
 holes() { qemu-img map --output=json -f "$1" "$2" | jq -c '[.[] | select(.data and (.zero | not)) | [.start, .length]]'; }
 
-# Holes cost nothing and stay holes: 64 GiB with 3 MiB of data, to every end.
+# Holes cost nothing and stay holes: 2 GiB with 3 MiB of data, to every end.
 part_holes() {
   cd "$work" || exit 1
-  truncate -s 64G h.raw
-  printf 'x' | dd of=h.raw bs=1 seek=0 conv=notrunc status=none
-  dd if=/dev/urandom of=h.raw bs=1M seek=30000 count=2 conv=notrunc status=none
-  dd if=/dev/urandom of=h.raw bs=64k seek=1048575 count=1 conv=notrunc status=none
+  truncate -s 2G h.raw
+  dd if=/dev/urandom of=h.raw bs=64k count=1 conv=notrunc status=none
+  dd if=/dev/urandom of=h.raw bs=1M seek=1000 count=2 conv=notrunc status=none
+  dd if=/dev/urandom of=h.raw bs=64k seek=32767 count=1 conv=notrunc status=none
   qemu-img convert -O qcow2 h.raw h.qcow2
   local most=$((3 * 1024 + 512)) start
   for pair in raw:raw raw:qcow2 qcow2:raw qcow2:qcow2 raw:raw.zst raw:vmdk; do
@@ -219,9 +222,9 @@ part_holes() {
   options=(--s3-endpoint "$S3_ENDPOINT" --credentials keys)
   for format in qcow2 raw.zst vmdk; do
     is "S3, $format" 0 "$drover" copy --output json "${quiet[@]}" "${options[@]}" h.raw "s3://$S3_BUCKET/h.$format"
-    json "S3, $format: its object is small" '.storedBytes <= 16000000'
+    json "S3, $format: its object is small" '.storedBytes <= 4000000'
     is "S3, $format, back" 0 "$drover" copy --output json "${quiet[@]}" "${options[@]}" "s3://$S3_BUCKET/h.$format" back.raw --overwrite
-    json "S3, $format, back: only data was moved" '.dataBytes <= 16800000'
+    json "S3, $format, back: only data was moved" '.dataBytes <= 3500000'
     same "S3, $format, back: holes" yes "$([ "$(kib back.raw)" -le $((most + 512)) ] && echo yes || kib back.raw)"
     same "S3, $format, back: the same holes" "$(holes raw h.raw)" "$(holes raw back.raw)"
   done
