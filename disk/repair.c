@@ -6,14 +6,16 @@
 #include "base/cleanup.h"
 #include "disk/repair_internal.h"
 
-int repair_new(struct source *source, const struct copy_options *options, struct repair **ret,
-               struct err *err)
+int repair_new(struct source *source, const struct copy_options *options,
+               const struct object_writer *mender, struct repair **ret, struct err *err)
 {
   struct repair *r = calloc(1, sizeof(*r));
   if (!r)
     return err_set(err, ERR_NO_MEMORY, "no memory for a repair");
   r->source = source;
   r->options = *options;
+  r->part_min_bytes = mender->part_min_bytes;
+  r->parts_max = mender->parts_max ? mender->parts_max : REPAIR_PARTS_MAX;
   pthread_mutex_init(&r->lock, NULL);
   *ret = r;
   return 0;

@@ -23,9 +23,10 @@ struct repair_found {
   uint64_t missing_bytes;   // behind its end
 };
 
-// options: those of the copy that the object was made by. source must outlive the repair.
-int repair_new(struct source *source, const struct copy_options *options, struct repair **ret,
-               struct err *err);
+// options: those of the copy that the object was made by. mender: not begun; parts are cut within
+// its limits. source must outlive the repair.
+int repair_new(struct source *source, const struct copy_options *options,
+               const struct object_writer *mender, struct repair **ret, struct err *err);
 void repair_free(struct repair *r); // NULL allowed
 // *ret: as of the copy that makes the image anew (stored_bytes as planned); copy_result_release().
 int repair_compare(struct repair *r, struct object_reader *stored, struct tally *tally,

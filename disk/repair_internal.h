@@ -15,6 +15,7 @@
 #define REPAIR_STEP_BYTES     (1u << 20)
 #define REPAIR_RUNS_MAX       4096 // of one part; further ones are joined to the last
 #define REPAIR_KEEP_BYTES_MAX (512ull << 20)
+#define REPAIR_PARTS_MAX      (1u << 20) // where the mender sets no limit
 
 // What differs in a part: a run of blocks.
 struct repair_run {
@@ -40,6 +41,8 @@ struct repair {
   struct object_writer writer; // what the engine writes into
   struct source *source;
   struct copy_options options;
+  uint64_t part_min_bytes; // of the mender
+  uint32_t parts_max;
   struct tally *tally;
   pthread_mutex_t lock;
   struct repair_part *parts;

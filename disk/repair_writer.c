@@ -7,9 +7,7 @@
 #include "base/cleanup.h"
 #include "disk/repair_internal.h"
 
-// Parts are cut as for an S3 upload, whatever the store: 5 GiB is the most that one takes.
-#define PARTS_MAX      10000
-#define PART_MAX_BYTES (5ull << 30)
+#define PART_MAX_BYTES (5ull << 30) // S3 takes no more; other menders take anything
 
 struct repair_lane {
   struct repair *repair;
@@ -308,5 +306,6 @@ void repair_writer_reset(struct repair *r)
   r->writer = (struct object_writer){.ops = &repair_writer_ops,
                                      .any_length = true,
                                      .part_max_bytes = PART_MAX_BYTES,
-                                     .parts_max = PARTS_MAX};
+                                     .part_min_bytes = r->part_min_bytes,
+                                     .parts_max = r->parts_max};
 }

@@ -116,10 +116,11 @@ static int prepare(struct repairing *k, struct err *err)
       .lanes = (int)spec->lanes,
       .object_sha256 = !spec->no_object_sha256,
       .no_sparse = spec->no_sparse,
+      .compress = spec->compress,
       .stall_timeout_ms = spec->stall_timeout_ms,
       .expected_digest = expected_digest(k),
   };
-  return repair_new(k->source.source, &options, &k->repair, err);
+  return repair_new(k->source.source, &options, k->target.writer, &k->repair, err);
 }
 
 // ---- whether it is a damage -----------------------------------------------------------------
