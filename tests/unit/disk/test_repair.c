@@ -7,10 +7,10 @@
 #include "disk/repair.h"
 #include "tests/unit/disk/help.h"
 
-#define DISK_BYTES (64 * MIB + 512)
+#define DISK_BYTES (36 * MIB + 512)
 #define SPANS_MAX  256
 
-static const uint64_t mixed[][2] = {{0, 11 * MIB}, {12 * MIB, 65536}, {17 * MIB, 46 * MIB}, {0, 0}};
+static const uint64_t mixed[][2] = {{0, 11 * MIB}, {12 * MIB, 65536}, {17 * MIB, 18 * MIB}, {0, 0}};
 
 // ---- the object, before and after -----------------------------------------------------------
 
