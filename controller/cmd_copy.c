@@ -17,7 +17,7 @@ struct copy_args {
   int format;      // enum disk_format
   int verify;      // enum copy_verify
   int64_t limit_bytes_per_s;
-  bool no_sparse, compress, no_object_sha256, overwrite, restart;
+  bool no_sparse, compress, no_object_sha256, overwrite, restart, repair;
   int vmdk_adapter; // enum vmdk_adapter
   int64_t vmdk_hardware;
   const char *spec, *secrets, *expect, *checkpoint;
@@ -43,6 +43,8 @@ static const struct option rows[] = {
     {"no-object-sha256", 0, OPTION_FLAG, AT(no_object_sha256),
      .help = "leave out the plain SHA-256 of what is stored"},
     {"overwrite", 0, OPTION_FLAG, AT(overwrite), .help = "replace what is at DST"},
+    {"repair", 0, OPTION_FLAG, AT(repair),
+     .help = "DST is there and damaged: write only what is not as it should be"},
     {"checkpoint", 0, OPTION_STRING, AT(checkpoint), .argument = "FILE",
      .help = "note there what is finished; the same command goes on from it"},
     {"restart", 0, OPTION_FLAG, AT(restart), .help = "start over, whatever --checkpoint says"},
@@ -69,6 +71,7 @@ static const struct options options = {
                 "  drover copy --limit 200M vm.raw s3://images/vm.qcow2 "
                 "--s3-endpoint https://s3.example.net\n"
                 "  drover copy https://images.example.net/base.qcow2 /dev/vg0/base\n"
+                "  drover copy --repair vm.raw s3://images/vm.qcow2\n"
                 "  drover copy pattern:10Gi,data=30 null:\n",
 };
 
@@ -82,7 +85,7 @@ static int by_hand(struct copy_args *a, const struct option_values *ends, struct
   if (a->secrets)
     return err_set(err, ERR_INVALID, "--secrets goes with --spec only; see --credentials");
   // Killed between the final name and its own end, it finds its own work there.
-  a->common.ends.unfinished = a->checkpoint && access(a->checkpoint, F_OK) == 0;
+  a->common.ends.unfinished = a->repair || (a->checkpoint && access(a->checkpoint, F_OK) == 0);
   if (ends_source(&a->common, ends->items[0], a->from_format, &s->source, err) ||
       ends_target(&a->common, ends->items[1], a->format, a->overwrite, &s->target, err) ||
       ends_complete(&a->common, s, err))
@@ -92,6 +95,7 @@ static int by_hand(struct copy_args *a, const struct option_values *ends, struct
   s->no_sparse = a->no_sparse;
   s->compress = a->compress;
   s->no_object_sha256 = a->no_object_sha256;
+  s->repair = a->repair;
   s->vmdk_adapter = a->vmdk_adapter;
   s->vmdk_hardware = a->vmdk_hardware;
   s->expected_digest = str_dup(a->expect);
@@ -107,10 +111,10 @@ static int from_document(const struct copy_args *a, const struct option_values *
     return err_set(err, ERR_INVALID, "--spec names the ends: no SRC and DST beside it");
   if (a->from_format || a->format || a->verify || a->limit_bytes_per_s || a->no_sparse ||
       a->compress || a->no_object_sha256 || a->overwrite || a->vmdk_adapter || a->vmdk_hardware ||
-      a->expect || a->checkpoint || a->restart || a->common.sha256 || a->common.lanes ||
-      a->common.ends.credentials_file || a->common.ends.s3_endpoint || a->common.ends.s3_region ||
-      a->common.ends.ca_file || a->common.ends.client_cert_file || a->common.ends.client_key_file ||
-      a->common.ends.insecure || a->common.ends.backing.count)
+      a->expect || a->checkpoint || a->restart || a->repair || a->common.sha256 ||
+      a->common.lanes || a->common.ends.credentials_file || a->common.ends.s3_endpoint ||
+      a->common.ends.s3_region || a->common.ends.ca_file || a->common.ends.client_cert_file ||
+      a->common.ends.client_key_file || a->common.ends.insecure || a->common.ends.backing.count)
     return err_set(err, ERR_INVALID, "with --spec only --secrets, --progress and --output apply");
   return mover_spec_read(a->spec, a->secrets, s, err);
 }

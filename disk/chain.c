@@ -18,8 +18,10 @@ void chain_release(struct chain *c)
 
 // The file that a backing name means: relative names start at the folder of the image. Purely by
 // text, then by what the file system says where both exist.
-static bool same_file(const char *name, const char *folder_of, const char *allowed)
+bool image_is_file(const char *name, const char *folder_of, const char *allowed)
 {
+  if (!folder_of || !allowed)
+    return false;
   cleanup_free char *copy = str_dup(folder_of);
   cleanup_free char *full =
       *name == '/' || !copy ? str_dup(name) : str_printf("%s/%s", dirname(copy), name);
@@ -43,7 +45,7 @@ int image_allowed(const struct image_info *i, const char *folder_of,
                    "followed: convert it to a plain qcow2 first");
   if (!i->backing_path)
     return 0;
-  if (next && next->path && same_file(i->backing_path, folder_of, next->path))
+  if (next && next->path && image_is_file(i->backing_path, folder_of, next->path))
     return 0;
   return err_set(err, ERR_CORRUPT,
                  "the image leads to another file, '%.200s', which is not part of this disk",

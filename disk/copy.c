@@ -284,7 +284,8 @@ static int run(struct copy *c, struct copy_result *ret, struct err *err)
     return -1;
   if (job->object)
     prepare_lanes(c, job->options.lanes);
-  atomic_store(&c->tally->phase, COPY_TRANSFERRING);
+  c->counter = job->options.compares ? &c->tally->verified_bytes : c->counter;
+  atomic_store(&c->tally->phase, job->options.compares ? COPY_VERIFYING : COPY_TRANSFERRING);
   if (move(c, err) != 0 || copy_fill_result(c, ret, err) != 0 ||
       check_digest(job->options.expected_digest, ret->content_digest, err) != 0)
     return -1;

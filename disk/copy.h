@@ -66,6 +66,7 @@ struct copy_options {
   bool object_sha256;          // also the plain SHA-256 of the stored object, where its bytes come
                                // in order: not of a qcow2 that is laid down head last
   bool no_sparse;              // write zeros out
+  bool compares;               // the object only compares: what moves counts as verified
   int64_t stall_timeout_ms;    // nothing moved for so long: ERR_TIMEOUT; 0 = 5 min
   const char *expected_digest; // content digest that must come out, or NULL: ERR_MISMATCH
 };

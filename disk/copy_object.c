@@ -199,12 +199,13 @@ static bool part_next(struct copy *c, struct part *ret)
 
 static bool part_take(struct copy *c, struct part *ret)
 {
+  struct object_writer *w = c->job->object;
   crew_pace(c->crew);
   LOCK_FOR_SCOPE(&c->lock);
   do {
     if (!part_next(c, ret))
       return false;
-  } while (resume_skip(c, ret->sequence));
+  } while (!object_wants(w, (uint32_t)ret->sequence) || resume_skip(c, ret->sequence));
   return true;
 }
 

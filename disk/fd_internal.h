@@ -28,6 +28,10 @@ void fd_direct_open(struct fd_direct *d, const char *path);
 void fd_direct_close(struct fd_direct *d);
 int fd_direct_write(struct fd_direct *d, int fd, const void *from, size_t length, uint64_t offset,
                     const char *name, struct err *err);
+// What of the first `size` bytes of a file is data (SEEK_DATA), appended to an empty map. -1: the
+// file system does not tell, or no memory. In raw_source.c.
+struct extents;
+int fd_extents(int fd, uint64_t size, struct extents *ret);
 int fd_sync_folder_of(const char *path, struct err *err);
 // The descriptor of object_reader_file(), still owned by it; -1 for other readers.
 int object_reader_file_fd(const struct object_reader *r);

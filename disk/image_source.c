@@ -275,6 +275,27 @@ static int read_file(struct image_source *s, struct image_lane *l, size_t i, uin
                     ahead_run_end(&s->places, i, offset), err);
 }
 
+// Some reads that fail QEMU answers by hanging up (a chunk of a structured reply cannot be taken
+// back). When it takes the next connection, it was not QEMU that failed.
+static int qemu_failed(struct image_source *s, struct image_lane *l, size_t depth, size_t length,
+                       uint64_t offset, struct err *err)
+{
+  bool image_is_bad = err->kind == ERR_INVALID || err->kind == ERR_IO;
+  if (atomic_load(&s->stopped))
+    return -1;
+  if (err->kind == ERR_UNREACHABLE) {
+    nbd_hub_close(s->qemu[depth], l->qemu[depth]);
+    l->qemu[depth] = NULL;
+    image_is_bad = nbd_hub_connect(s->qemu[depth], false, &l->qemu[depth], NULL) == 0;
+  }
+  if (image_is_bad && !atomic_load(&s->stopped))
+    err_set(err, ERR_CORRUPT,
+            "the image is damaged: it cannot be read at byte %" PRIu64 " of the disk, or in the "
+            "%zu bytes from there on",
+            offset, length);
+  return blame(s, depth, err);
+}
+
 static int read_qemu(struct image_source *s, struct image_lane *l, size_t depth, uint8_t *into,
                      size_t length, uint64_t offset, struct err *err)
 {
@@ -282,7 +303,7 @@ static int read_qemu(struct image_source *s, struct image_lane *l, size_t depth,
     return -1;
   if (nbd_pread(l->qemu[depth]->nbd, into, length, offset, 0) != 0) {
     nbd_hub_error(s->qemu[depth], "read", err);
-    return atomic_load(&s->stopped) ? -1 : blame(s, depth, err);
+    return qemu_failed(s, l, depth, length, offset, err);
   }
   return 0;
 }
@@ -340,23 +361,46 @@ static void identify(struct image_source *s)
            s->chain.readers[0]->identity, buf_str(&hex));
 }
 
-int source_open_chain(struct chain *c, struct source **ret, struct err *err)
+static struct image_source *new_source(struct chain *c, struct err *err)
 {
   struct image_source *s = calloc(1, sizeof(*s));
   if (!s) {
     chain_release(c);
-    return err_set(err, ERR_NO_MEMORY, "no memory");
+    err_set(err, ERR_NO_MEMORY, "no memory");
+    return NULL;
   }
   s->chain = *c;
   *c = (struct chain){0};
   s->source = (struct source){
       .ops = &image_ops, .size_bytes = s->chain.size_bytes & ~511ull, .exact_map = true};
   identify(s);
-  for (size_t i = 0; i < s->chain.count; i++)
+  return s;
+}
+
+int source_open_chain(struct chain *c, struct source **ret, struct err *err)
+{
+  struct image_source *s = new_source(c, err);
+  for (size_t i = 0; s && i < s->chain.count; i++)
     if (make_graph(s, i, err) != 0) {
       image_free(&s->source);
       return -1;
     }
+  if (!s)
+    return -1;
+  *ret = &s->source;
+  return 0;
+}
+
+int source_open_places(struct chain *c, struct places *p, struct source **ret, struct err *err)
+{
+  struct image_source *s = new_source(c, err);
+  if (!s) {
+    places_release(p);
+    return -1;
+  }
+  s->places = *p;
+  *p = (struct places){0};
+  s->mapped = true;
   *ret = &s->source;
   return 0;
 }

@@ -132,6 +132,21 @@ int object_write_part(struct object_writer *w, void *lane, uint32_t number, uint
   return w->ops->write_part(w, lane, number, offset, body, err);
 }
 
+bool object_wants(struct object_writer *w, uint32_t number)
+{
+  return !w->ops->wants || w->ops->wants(w, number);
+}
+
+int object_keep_part(struct object_writer *w, void *lane, uint32_t number, uint64_t offset,
+                     uint64_t length, struct err *err)
+{
+  if (!w->ops->keep_part)
+    return err_set(err, ERR_INTERNAL, "%s: parts are kept by not writing them", w->ops->name);
+  if (check_part(w, number, offset, length, err) != 0)
+    return -1;
+  return w->ops->keep_part(w, lane, number, offset, length, err);
+}
+
 int object_settle(struct object_writer *w, uint64_t size_bytes, struct err *err)
 {
   if (!w->any_length)

@@ -101,6 +101,12 @@ struct object_writer_ops {
   // Where there is no such op, parts stay as they were written.
   bool (*part_tag)(struct object_writer *w, uint32_t number, char ret_tag[OBJECT_TAG_BYTES],
                    uint64_t *ret_length);
+  // Whether that part has to be written at all; NULL: each of them. The others are not even read.
+  bool (*wants)(struct object_writer *w, uint32_t number);
+  // Menders only: this part is the same range of the object that is there now, and no byte of it is
+  // sent. NULL where what is not written stays as it is (in_place).
+  int (*keep_part)(struct object_writer *w, void *lane, uint32_t number, uint64_t offset,
+                   uint64_t length, struct err *err);
 };
 
 struct object_writer {
@@ -116,6 +122,7 @@ struct object_writer {
   bool outlives_us;        // what is written stays without a flush when only this process dies
   bool resumed;            // after begin
   bool stored;             // resumed, and even committed already: only commit is left
+  bool in_place;           // a mender that writes into the object itself, at once
   // Kept by the wrappers, for ops to read only.
   bool begun, committed;
   uint64_t size_bytes;  // after begin, and again after settle
@@ -127,6 +134,10 @@ int object_write_lane_open(struct object_writer *w, void **ret_lane, struct err 
 void object_write_lane_close(struct object_writer *w, void *lane);
 int object_write_part(struct object_writer *w, void *lane, uint32_t number, uint64_t offset,
                       const struct object_body *body, struct err *err);
+bool object_wants(struct object_writer *w, uint32_t number);
+// Menders that are not in_place: every byte of the object is in a part written or a part kept.
+int object_keep_part(struct object_writer *w, void *lane, uint32_t number, uint64_t offset,
+                     uint64_t length, struct err *err);
 // Once, before the last part, when no other part is being written, or before the end of the one
 // part of open length. ERR_UNSUPPORTED where the length
 // must be known before.
@@ -149,3 +160,9 @@ int object_writer_file(const char *path, const char *owner, bool overwrite,
 // '/' and everything unusual as '_', and shortened to a digest where the name would get too long.
 // For who cleans up after a crash. Yours; NULL: no memory.
 char *object_part_path(const char *path, const char *owner);
+// A mender of a local file that is there: what is written goes into it, in place and with QEMU's
+// lock held; commit sets the length and makes all of it durable. Nothing is undone by abort: what
+// was damaged is damaged still, or is mended. identity (of an object_reader): ERR_CHANGED at begin
+// when it is another file by now.
+int object_mender_file(const char *path, const char *identity, struct object_writer **ret,
+                       struct err *err);

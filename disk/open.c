@@ -9,6 +9,7 @@
 #include "disk/image_internal.h"
 #include "disk/nbd_internal.h"
 #include "disk/qemu_internal.h"
+#include "disk/split_vmdk_internal.h"
 #include "disk/ssh_internal.h"
 
 // The files of a disk, top first: names, formats, and readers as they are opened.
@@ -44,6 +45,9 @@ static void files_close(struct files *f)
 static int open_files(struct files *f, struct source **ret, struct err *err)
 {
   struct chain chain;
+  if ((f->formats[0] == DISK_FORMAT_VMDK || f->formats[0] == DISK_FORMAT_ANY) &&
+      split_vmdk_is_descriptor(f->readers[0]))
+    return source_open_split_vmdk(f->readers, f->paths, f->count, ret, err);
   if (chain_open(f->readers, f->formats, f->paths, f->count, &chain, err) != 0)
     return -1;
   int format = chain.formats[0];

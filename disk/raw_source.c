@@ -32,7 +32,7 @@ static int raw_read(struct source *s, void *lane, void *into, size_t length, uin
   return object_read(((struct raw_source *)s)->reader, lane, into, length, offset, err);
 }
 
-static int file_extents(int fd, uint64_t size, struct extents *ret)
+int fd_extents(int fd, uint64_t size, struct extents *ret)
 {
   uint64_t at = 0;
   while (at < size) {
@@ -56,7 +56,7 @@ static int file_extents(int fd, uint64_t size, struct extents *ret)
 static int raw_extents(struct source *s, struct extents *ret, struct err *err)
 {
   const struct raw_source *r = (const struct raw_source *)s;
-  if (s->exact_map && file_extents(r->fd, s->size_bytes, ret) == 0)
+  if (s->exact_map && fd_extents(r->fd, s->size_bytes, ret) == 0)
     return 0;
   extents_release(ret); // no map to be had: everything is data
   s->exact_map = false;

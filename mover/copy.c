@@ -8,8 +8,10 @@
 
 #include "base/cleanup.h"
 #include "base/str.h"
+#include "mover/done.h"
 #include "mover/manifest.h"
 #include "mover/open.h"
+#include "mover/repair.h"
 
 struct copying {
   struct session *session;
@@ -293,57 +295,6 @@ static void warn_of_zeros(struct copying *c)
                    str_human_bytes((double)data, a), str_human_bytes((double)size, b));
 }
 
-static struct json_object *done_fields(const struct copying *c)
-{
-  const struct copy_result *r = &c->result;
-  const struct tally *t = &c->session->tally;
-  const struct {
-    const char *name;
-    uint64_t value;
-  } numbers[] = {{"sizeBytes", r->size_bytes},
-                 {"dataBytes", r->data_bytes},
-                 {"storedBytes", r->stored_bytes},
-                 {"resentBytes", atomic_load(&t->resent_bytes)},
-                 {"resumedBytes", atomic_load(&t->resumed_bytes)}};
-  struct json_object *o = json_object_new_object();
-  char seconds_text[32];
-  double seconds = (double)r->elapsed_ms / 1000;
-  snprintf(seconds_text, sizeof seconds_text, "%.3f", seconds);
-  json_object_object_add(o, "contentDigest", json_object_new_string(r->content_digest));
-  json_object_object_add(o, "objectSha256", json_object_new_string(r->object_sha256));
-  for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
-    json_object_object_add(o, numbers[i].name, json_object_new_int64((int64_t)numbers[i].value));
-  json_object_object_add(
-      o, "format",
-      json_object_new_string(c->target.writer ? disk_format_names[c->target.format] : ""));
-  json_object_object_add(o, "layout", json_object_new_string(r->layout));
-  json_object_object_add(o, "seconds", json_object_new_double_s(seconds, seconds_text));
-  return o;
-}
-
-static void say_done(struct copying *c)
-{
-  const struct copy_result *r = &c->result;
-  uint64_t resumed = atomic_load(&c->session->tally.resumed_bytes);
-  uint64_t resent = atomic_load(&c->session->tally.resent_bytes);
-  char a[32], b[32];
-  struct buf text CLEANUP(buf_release) = BUF_INIT(4096);
-  buf_printf(&text, "copied    %s of data on a disk of %s in %.1f s\n",
-             str_human_bytes((double)r->data_bytes, a), str_human_bytes((double)r->size_bytes, b),
-             (double)r->elapsed_ms / 1000);
-  if (resumed || resent)
-    buf_printf(&text, "resumed   %s were there already, %s were sent again\n",
-               str_human_bytes((double)resumed, a), str_human_bytes((double)resent, b));
-  if (c->target.writer)
-    buf_printf(&text, "stored    %s as %s\n", str_human_bytes((double)r->stored_bytes, a),
-               disk_format_names[c->target.format]);
-  if (r->content_digest[0])
-    buf_printf(&text, "content   %s\n", r->content_digest);
-  if (r->object_sha256[0])
-    buf_printf(&text, "sha256    %s\n", r->object_sha256);
-  report_result(&c->session->report, done_fields(c), buf_str(&text));
-}
-
 // The digest says that something is not what it should be; the chunk hashes beside the source,
 // where there are some, say what.
 static void name_difference(struct copying *c, struct err *err)
@@ -386,7 +337,7 @@ static int copy_work(struct session *s, struct err *err)
   }
   atomic_store(&s->tally.phase, COPY_DONE);
   report_progress(&s->report, &s->tally, true);
-  say_done(&c);
+  done_say(s, &c.result, c.target.writer ? c.target.format : DISK_FORMAT_ANY, NULL);
   // Last of all: killed before, the next try finds everything done.
   struct err fault = ERR_INIT;
   if (c.checkpoint && !s->talk->control && checkpoint_remove(c.checkpoint, &fault))
@@ -396,5 +347,5 @@ static int copy_work(struct session *s, struct err *err)
 
 int mover_copy(const struct mover_spec *s, const struct mover_talk *talk)
 {
-  return session_run("copy", s, talk, copy_work);
+  return session_run("copy", s, talk, s->repair ? repair_work : copy_work);
 }

@@ -12,6 +12,8 @@
 //      {"type":"warning","attempt":1,"message":".."}
 //      {"type":"done","attempt":1,"contentDigest":"..","objectSha256":"..","sizeBytes":..,
 //       "dataBytes":..,"storedBytes":..,"resentBytes":..,"resumedBytes":..,"format":"qcow2","layout":"forward","seconds":..}
+//      with "repair" also "parts", "repairedParts"; "resentBytes" is then what was sent of the
+//      object
 //      {"type":"error","attempt":1,"kind":"InsufficientSpace","retryable":false,"message":".."}
 //      etaSeconds and bytesPerSecond are left out while they are not known.
 // stdin {"bytesPerSecond":N} (0 = no limit) or {"cancel":true}, one object a line; its end cancels
@@ -71,6 +73,8 @@ struct mover_spec {
   bool no_object_sha256; // the plain SHA-256 of what is stored is not wanted
   char *expected_digest; // content digest that must come out, or NULL
   char *checkpoint; // file in which what is finished is noted, and from which to go on; or NULL
+  bool repair;      // the image is there and damaged: what differs from the copy that would be made
+                    // now is written again, and nothing else
   char *expected_sha256; // plain SHA-256 of the stored bytes of the source, or NULL: they are read
                          // once before (REACH_FILE and objects)
   struct strings allowed_endpoints; // CIDRs for stores; empty = all

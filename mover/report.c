@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mover/report.h"
 
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +18,8 @@
 #define BAR_INTERVAL_MS   100
 #define PLAIN_INTERVAL_MS 5000
 #define COLUMNS_DEFAULT   80
+#define LOOK_MS           100
+#define PATIENCE_MS       500 // from a cancel on, for who does not read
 
 const char *const mover_progress_names[] = {"auto", "bar", "json", "none", NULL};
 
@@ -39,13 +44,50 @@ int report_interval_ms(const struct report *r)
   return r->style == TALK_BAR ? BAR_INTERVAL_MS : JSON_INTERVAL_MS;
 }
 
+void report_hurry(struct report *r)
+{
+  int64_t not_yet = 0;
+  atomic_compare_exchange_strong(&r->hurry_ms, &not_yet, clock_ms());
+}
+
+static bool out_of_patience(struct report *r)
+{
+  int64_t since_ms = atomic_load(&r->hurry_ms);
+  return since_ms && clock_ms() - since_ms > PATIENCE_MS;
+}
+
+// Whoever reads may have stopped reading (a full pipe, a terminal that is held), and that must not
+// keep us from ending. A pipe that is ready takes PIPE_BUF bytes at once. may_drop: only when
+// somebody reads.
+static void put(struct report *r, int fd, const char *text, bool may_drop)
+{
+  size_t length = strlen(text);
+  for (size_t at = 0; at < length;) {
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    bool first = may_drop && at == 0;
+    if (poll(&p, 1, first ? 0 : LOOK_MS) <= 0) {
+      if (first || out_of_patience(r)) {
+        r->broken = r->broken || (!first && fd == STDOUT_FILENO);
+        return;
+      }
+      continue;
+    }
+    ssize_t n = write(fd, text + at, length - at < PIPE_BUF ? length - at : PIPE_BUF);
+    if (n < 0 && errno != EINTR && errno != EAGAIN) {
+      r->broken = r->broken || fd == STDOUT_FILENO;
+      return;
+    }
+    at += n > 0 ? (size_t)n : 0;
+  }
+}
+
 static void add(struct json_object *o, const char *name, struct json_object *value)
 {
   json_object_object_add(o, name, value);
 }
 
 // One line of standard output: {"type":..., "attempt":..., fields...}. Takes fields over.
-static void say_json(struct report *r, const char *type, struct json_object *fields)
+static void say_json(struct report *r, const char *type, struct json_object *fields, bool may_drop)
 {
   struct json_object *line = json_object_new_object();
   add(line, "type", json_object_new_string(type));
@@ -56,13 +98,14 @@ static void say_json(struct report *r, const char *type, struct json_object *fie
     add(line, name, json_object_get(value));
   }
   json_object_put(fields);
-  fprintf(stdout, "%s\n", json_object_to_json_string_ext(line, JSON_C_TO_STRING_PLAIN));
-  if (fflush(stdout) != 0 || ferror(stdout))
-    r->broken = true;
+  char *text cleanup_free =
+      str_printf("%s\n", json_object_to_json_string_ext(line, JSON_C_TO_STRING_PLAIN));
+  if (text)
+    put(r, STDOUT_FILENO, text, may_drop);
   json_object_put(line);
 }
 
-static void say_json_progress(struct report *r, const struct progress *p)
+static void say_json_progress(struct report *r, const struct progress *p, bool may_drop)
 {
   const struct {
     const char *name;
@@ -83,13 +126,13 @@ static void say_json_progress(struct report *r, const struct progress *p)
     add(o, "bytesPerSecond", json_object_new_int64((int64_t)p->bytes_per_s));
   if (p->eta_s >= 0)
     add(o, "etaSeconds", json_object_new_int64(p->eta_s));
-  say_json(r, "progress", o);
+  say_json(r, "progress", o, may_drop);
 }
 
 static void clear_bar(struct report *r)
 {
   if (r->bar_shown)
-    fputs("\r\033[K", stderr);
+    put(r, STDERR_FILENO, "\r\033[K", true);
   r->bar_shown = false;
 }
 
@@ -99,25 +142,23 @@ static void show_bar(struct report *r, const struct progress *p)
   bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
   struct buf line CLEANUP(buf_release) = BUF_INIT(1024);
   progress_bar(p, known ? size.ws_col : COLUMNS_DEFAULT, &line);
-  fprintf(stderr, "\r%s\033[K", buf_str(&line));
-  fflush(stderr);
+  char *text cleanup_free = str_printf("\r%s\033[K", buf_str(&line));
+  if (text)
+    put(r, STDERR_FILENO, text, true);
   r->bar_shown = true;
 }
 
-static void show_plain(const struct progress *p)
+static void show_plain(struct report *r, const struct progress *p)
 {
   struct buf line CLEANUP(buf_release) = BUF_INIT(1024);
   progress_text(p, &line);
-  fprintf(stderr, "%s\n", buf_str(&line));
+  buf_addc(&line, '\n');
+  put(r, STDERR_FILENO, buf_str(&line), true);
 }
 
-void report_progress(struct report *r, const struct tally *t, bool now)
+static void look_and_say(struct report *r, const struct tally *t, bool now, int64_t now_ms,
+                         const int *intervals)
 {
-  static const int intervals[] = {[TALK_BAR] = BAR_INTERVAL_MS,
-                                  [TALK_JSON] = JSON_INTERVAL_MS,
-                                  [TALK_PLAIN] = PLAIN_INTERVAL_MS};
-  int64_t now_ms = clock_ms();
-  LOCK_FOR_SCOPE(&r->lock);
   struct progress p = progress_look(t, &r->meter, now_ms);
   if (r->style == TALK_NONE)
     return;
@@ -126,11 +167,24 @@ void report_progress(struct report *r, const struct tally *t, bool now)
   r->last_ms = now_ms;
   r->last_phase = p.phase;
   if (r->style == TALK_JSON)
-    say_json_progress(r, &p);
+    say_json_progress(r, &p, !now);
   else if (r->style == TALK_BAR)
     show_bar(r, &p);
   else
-    show_plain(&p);
+    show_plain(r, &p);
+}
+
+void report_progress(struct report *r, const struct tally *t, bool now)
+{
+  static const int intervals[] = {[TALK_BAR] = BAR_INTERVAL_MS,
+                                  [TALK_JSON] = JSON_INTERVAL_MS,
+                                  [TALK_PLAIN] = PLAIN_INTERVAL_MS};
+  int64_t now_ms = clock_ms();
+  // Whoever holds it may wait for a reader.
+  if (now ? pthread_mutex_lock(&r->lock) : pthread_mutex_trylock(&r->lock))
+    return;
+  look_and_say(r, t, now, now_ms, intervals);
+  pthread_mutex_unlock(&r->lock);
 }
 
 void report_warning(struct report *r, const char *format, ...)
@@ -144,11 +198,13 @@ void report_warning(struct report *r, const char *format, ...)
   if (r->style == TALK_JSON) {
     struct json_object *o = json_object_new_object();
     add(o, "message", json_object_new_string(buf_str(&text)));
-    say_json(r, "warning", o);
+    say_json(r, "warning", o, false);
     return;
   }
   clear_bar(r);
-  fprintf(stderr, "drover %s: warning: %s\n", r->command, buf_str(&text));
+  char *line cleanup_free = str_printf("drover %s: warning: %s\n", r->command, buf_str(&text));
+  if (line)
+    put(r, STDERR_FILENO, line, false);
 }
 
 void report_error(struct report *r, const struct err *e)
@@ -166,9 +222,11 @@ void report_error(struct report *r, const struct err *e)
     if (e->retry_after_ms > 0)
       add(o, "retryAfterMs", json_object_new_int64(e->retry_after_ms));
     add(o, "message", json_object_new_string(buf_str(&text)));
-    say_json(r, "error", o);
+    say_json(r, "error", o, false);
   } else {
-    fprintf(stderr, "drover %s: %s\n", r->command, buf_str(&text));
+    char *line cleanup_free = str_printf("drover %s: %s\n", r->command, buf_str(&text));
+    if (line)
+      put(r, STDERR_FILENO, line, false);
   }
 }
 
@@ -177,11 +235,9 @@ void report_result(struct report *r, struct json_object *fields, const char *tex
   LOCK_FOR_SCOPE(&r->lock);
   clear_bar(r);
   if (r->json_result) {
-    say_json(r, "done", fields);
+    say_json(r, "done", fields, false);
     return;
   }
   json_object_put(fields);
-  fputs(text, stdout);
-  if (fflush(stdout) != 0)
-    r->broken = true;
+  put(r, STDOUT_FILENO, text, false);
 }

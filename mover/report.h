@@ -52,7 +52,8 @@ struct report {
   int last_phase;
   int64_t last_ms;
   bool bar_shown;
-  bool broken; // nobody reads standard output any more
+  bool broken;              // nobody reads standard output any more
+  _Atomic int64_t hurry_ms; // since when we want to end; 0 = not
 };
 
 void report_init(struct report *r, const struct mover_spec *s, const struct mover_talk *talk,
@@ -60,6 +61,8 @@ void report_init(struct report *r, const struct mover_spec *s, const struct move
 // Call at least every report_interval_ms(); says something when it is time.
 void report_progress(struct report *r, const struct tally *t, bool now);
 int report_interval_ms(const struct report *r);
+// A cancel: what is still to be said waits only a moment for who does not read.
+void report_hurry(struct report *r);
 void report_warning(struct report *r, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void report_error(struct report *r, const struct err *e);

@@ -75,6 +75,7 @@ static void cancel(struct listener *l)
   struct session *s = l->session;
   if (!l->cancelled_ms)
     l->cancelled_ms = clock_ms();
+  report_hurry(&s->report);
   LOCK_FOR_SCOPE(&s->lock);
   s->tally.cancel = true;
   if (s->interrupt)

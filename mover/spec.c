@@ -110,6 +110,8 @@ static const struct field spec_fields[] = {
      .help = "content digest that must come out"},
     {"checkpoint", FIELD_STRING, offsetof(struct mover_spec, checkpoint), .min = 1,
      .max = LIMIT_PATH_BYTES, .help = "file in which what is finished is noted"},
+    {"repair", FIELD_BOOL, offsetof(struct mover_spec, repair),
+     .help = "the image is there: only what is damaged is written"},
     {"expectedSha256", FIELD_STRING, offsetof(struct mover_spec, expected_sha256), .max = 64,
      .pattern = "^[0-9a-f]{64}$", .help = "SHA-256 of the stored bytes of the source"},
     {"allowedEndpoints", FIELD_STRINGS, offsetof(struct mover_spec, allowed_endpoints), .max = 256,
@@ -158,7 +160,25 @@ static bool new_qcow2_is_written(const void *object)
   return !s->compress || (new &&target_format(&s->target) == DISK_FORMAT_QCOW2);
 }
 
+static bool target_can_be_damaged(const void *object)
+{
+  const struct mover_spec *s = object;
+  const struct mover_end *t = &s->target;
+  return !s->repair || t->object || (t->reach && t->reach->kind == REACH_FILE && t->reach->create);
+}
+
+static bool repair_stands_alone(const void *object)
+{
+  const struct mover_spec *s = object;
+  bool replaces = s->target.replace || (s->target.object && s->target.object->overwrite);
+  return !s->repair || (!replaces && !s->checkpoint && s->verify != COPY_VERIFY_NONE);
+}
+
 static const struct rule spec_rules[] = {
+    {"repair is for image files and objects in stores: what is written in place is copied again",
+     target_can_be_damaged},
+    {"repair goes neither with overwriting nor with a checkpoint nor with verify None",
+     repair_stands_alone},
     {"compress is for a target that is a new image of format qcow2", new_qcow2_is_written},
     {"vmdkAdapter and vmdkHardware are for a target of format vmdk", vmdk_is_written},
     {"vmdkHardware must be 4 or more", vmdk_hardware_exists},

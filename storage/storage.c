@@ -372,3 +372,17 @@ int storage_writer(struct storage *s, const char *key, const char *owner, bool o
   (*ret)->any_length = storage_takes_any_length(s) != STORAGE_NO;
   return 0;
 }
+
+int storage_mender(struct storage *s, const char *key, const char *owner, const char *identity,
+                   struct object_writer **ret, struct err *err)
+{
+  char *full cleanup_free = writable_key(s, key, err);
+  if (!full)
+    return -1;
+  if (!s->ops->mender)
+    return err_set(err, ERR_UNSUPPORTED,
+                   "%s takes whole objects only, so a damaged one cannot be repaired there: copy "
+                   "it again with --overwrite",
+                   s->description);
+  return named(s, s->ops->mender(s->state, full, owner, identity, ret, err), err);
+}

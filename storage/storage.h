@@ -136,6 +136,12 @@ int storage_lane_reader(struct storage_lane *l, const char *key, struct object_r
 // can tell.
 int storage_writer(struct storage *s, const char *key, const char *owner, bool overwrite,
                    struct object_writer **ret, struct err *err);
+// An object that is there, for mending (object.h): parts of it are written, and the rest stays as
+// it is. identity: of a reader of it; ERR_CHANGED when it is another one by now. NFS and file: in
+// place. S3: a new object, whose good parts the server copies from the old one, takes its name at
+// commit. HTTP: ERR_UNSUPPORTED.
+int storage_mender(struct storage *s, const char *key, const char *owner, const char *identity,
+                   struct object_writer **ret, struct err *err);
 
 // The ops of one kind of store. Keys are checked and hold the prefix. `open` may keep c as long as
 // the store lives.
@@ -173,5 +179,8 @@ struct storage_ops {
   // NULL: reading goes through get_range.
   int (*reader)(void *store, const char *key, struct object_reader **ret, struct err *err);
   int (*writer)(void *store, const char *key, const char *owner, bool overwrite,
+                struct object_writer **ret, struct err *err);
+  // NULL: objects can only be written whole.
+  int (*mender)(void *store, const char *key, const char *owner, const char *identity,
                 struct object_writer **ret, struct err *err);
 };

@@ -335,6 +335,15 @@ static int writer(void *store, const char *key, const char *owner, bool overwrit
   return -1;
 }
 
+static int mender(void *store, const char *key, const char *owner, const char *identity,
+                  struct object_writer **ret, struct err *err)
+{
+  cleanup_close int fd = open_object(store, key, err);
+  char *path cleanup_free = fd < 0 ? NULL : path_of(store, key, err);
+  (void)owner;
+  return path ? object_mender_file(path, identity, ret, err) : -1;
+}
+
 static int put(void *store, void *lane, const char *key, const void *data, size_t length,
                const char *owner, bool only_new, struct err *err)
 {
@@ -367,4 +376,5 @@ const struct storage_ops storage_file_ops = {
     .put = put,
     .reader = reader,
     .writer = writer,
+    .mender = mender,
 };

@@ -149,14 +149,18 @@ static int check(void *store, void *lane, struct err *err)
   return is_folder(&st) ? 0 : err_set(err, ERR_INVALID, "what is exported is not a folder");
 }
 
+void nfs_identity(const struct nfs_stat_64 *st, char *ret, size_t size)
+{
+  snprintf(ret, size, "nfs:%" PRIu64 ":%" PRIu64 ":%" PRIu64 ".%09" PRIu64, st->nfs_size,
+           st->nfs_ino, st->nfs_mtime, st->nfs_mtime_nsec);
+}
+
 static void fill_stat(const struct nfs_stat_64 *st, struct storage_stat *ret)
 {
   *ret = (struct storage_stat){.size_bytes = st->nfs_size,
                                .modified_wall_ms =
                                    (int64_t)(st->nfs_mtime * 1000 + st->nfs_mtime_nsec / 1000000)};
-  snprintf(ret->identity, sizeof(ret->identity),
-           "nfs:%" PRIu64 ":%" PRIu64 ":%" PRIu64 ".%09" PRIu64, st->nfs_size, st->nfs_ino,
-           st->nfs_mtime, st->nfs_mtime_nsec);
+  nfs_identity(st, ret->identity, sizeof(ret->identity));
 }
 
 static int stat_object(void *store, void *lane, const char *key, struct storage_stat *ret,
@@ -389,4 +393,5 @@ const struct storage_ops storage_nfs_ops = {
     .get_range = get_range,
     .put = put,
     .writer = nfs_writer,
+    .mender = nfs_mender,
 };

@@ -80,3 +80,6 @@ void nfs_prune_parents(struct nfs_lane *l, const char *key);
 
 int nfs_writer(void *store, const char *key, const char *owner, bool overwrite,
                struct object_writer **ret, struct err *err);
+int nfs_mender(void *store, const char *key, const char *owner, const char *identity,
+               struct object_writer **ret, struct err *err);
+void nfs_identity(const struct nfs_stat_64 *st, char *ret, size_t size); // of storage_stat

@@ -3,6 +3,8 @@
 // was written in memory until COMMIT (RFC 1813 section 3.3.21), and loses it when it restarts; then
 // it also loses the connection. So every lane ends with an fsync on the connection that it wrote
 // through, and when that connection broke before, the object is in doubt and commit refuses it.
+//
+// A mender is the same writer whose "temporary" file is the object itself.
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -26,6 +28,7 @@ struct nfs_writer {
   char *key, *partial;
   char what[WHAT_BYTES];
   bool overwrite;
+  char *identity;            // menders: of the object when it was looked at
   uint64_t inode;            // of the temporary file
   char earlier[STATE_BYTES]; // to go on with
   char state[STATE_BYTES];
@@ -358,20 +361,22 @@ static int commit_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err
   return -1;
 }
 
+// Lanes that are still open do no call now: commit comes after the last part.
+static int flush_all(struct nfs_writer *w, struct err *err)
+{
+  for (size_t i = 0; i < w->lanes.count; i++)
+    flush(w->lanes.lanes[i], NULL);
+  if (w->in_doubt && err)
+    *err = w->doubt;
+  return w->in_doubt ? -1 : 0;
+}
+
 static int writer_commit(struct object_writer *base, struct err *err)
 {
   struct nfs_writer *w = (struct nfs_writer *)base;
   if (base->stored)
     return 0;
-  // Lanes that are still open do no call now: commit comes after the last part.
-  for (size_t i = 0; i < w->lanes.count; i++)
-    flush(w->lanes.lanes[i], NULL);
-  if (w->in_doubt) {
-    if (err)
-      *err = w->doubt;
-    return -1;
-  }
-  return with_lane(w, commit_with, err);
+  return flush_all(w, err) < 0 ? -1 : with_lane(w, commit_with, err);
 }
 
 // ---- the other ends ----
@@ -419,6 +424,7 @@ static void writer_free(struct object_writer *base)
   pthread_mutex_destroy(&w->lock);
   free(w->key);
   free(w->partial);
+  free(w->identity);
   free(w);
 }
 
@@ -437,24 +443,108 @@ static const struct object_writer_ops nfs_writer_ops = {
     .free = writer_free,
 };
 
-int nfs_writer(void *store, const char *key, const char *owner, bool overwrite,
-               struct object_writer **ret, struct err *err)
+static struct nfs_writer *new_writer(const struct nfs_store *store, const char *key, char *partial)
 {
   struct nfs_writer *w = calloc(1, sizeof(*w));
-  if (!w)
-    return err_set(err, ERR_NO_MEMORY, "no memory for a writer");
-  w->base = (struct object_writer){.ops = &nfs_writer_ops, .holes = true};
+  if (!w) {
+    free(partial);
+    return NULL;
+  }
   w->store = store;
-  w->overwrite = overwrite;
   pthread_mutex_init(&w->lock, NULL);
   lane_set_init(&w->lanes, interrupt_lane);
   snprintf(w->what, sizeof(w->what), "writing '%s'", key);
   w->key = str_dup(key);
-  w->partial = storage_partial_key(key, owner);
-  if (!w->key || !w->partial) {
-    writer_free(&w->base);
+  w->partial = partial;
+  if (w->key && w->partial)
+    return w;
+  writer_free(&w->base);
+  return NULL;
+}
+
+int nfs_writer(void *store, const char *key, const char *owner, bool overwrite,
+               struct object_writer **ret, struct err *err)
+{
+  struct nfs_writer *w = new_writer(store, key, storage_partial_key(key, owner));
+  if (!w)
     return err_set(err, ERR_NO_MEMORY, "no memory for a writer");
+  w->base = (struct object_writer){.ops = &nfs_writer_ops, .holes = true};
+  w->overwrite = overwrite;
+  *ret = &w->base;
+  return 0;
+}
+
+// ---- mending ----
+
+static int mend_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
+{
+  struct nfs_stat_64 st;
+  char identity[160];
+  if (nfs_stat_path(l, w->key, &st, err) < 0)
+    return -1;
+  nfs_identity(&st, identity, sizeof(identity));
+  if (!str_eq(identity, w->identity))
+    return err_set(err, ERR_CHANGED, "'%s' changed while it was compared", w->key);
+  w->inode = st.nfs_ino;
+  return 0;
+}
+
+static int mender_begin(struct object_writer *base, uint64_t size_bytes, struct err *err)
+{
+  base->size_bytes = size_bytes;
+  return with_lane((struct nfs_writer *)base, mend_with, err);
+}
+
+static int end_mend_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
+{
+  struct nfs_stat_64 st;
+  if (nfs_stat_path(l, w->key, &st, err) < 0)
+    return -1;
+  if (st.nfs_size > w->base.size_bytes && cut(w, l) == 0 && nfs_stat_path(l, w->key, &st, err) < 0)
+    return -1;
+  if (st.nfs_ino == w->inode && st.nfs_size == w->base.size_bytes)
+    return 0;
+  return err_set(err, ERR_CORRUPT, "%s: the file is not the one that was written to", w->what);
+}
+
+static int mender_commit(struct object_writer *base, struct err *err)
+{
+  struct nfs_writer *w = (struct nfs_writer *)base;
+  if (flush_all(w, err) < 0)
+    return -1;
+  return with_lane(w, end_mend_with, err);
+}
+
+static int mender_abort(struct object_writer *base, struct err *err)
+{
+  (void)base, (void)err;
+  return 0;
+}
+
+static const struct object_writer_ops nfs_mender_ops = {
+    .name = "nfs",
+    .begin = mender_begin,
+    .lane_open = lane_open,
+    .lane_close = lane_close,
+    .write_part = write_part,
+    .commit = mender_commit,
+    .abort = mender_abort,
+    .interrupt = writer_interrupt,
+    .free = writer_free,
+};
+
+int nfs_mender(void *store, const char *key, const char *owner, const char *identity,
+               struct object_writer **ret, struct err *err)
+{
+  (void)owner;
+  struct nfs_writer *w = new_writer(store, key, str_dup(key));
+  if (w && !(w->identity = str_dup(identity))) {
+    writer_free(&w->base);
+    w = NULL;
   }
+  if (!w)
+    return err_set(err, ERR_NO_MEMORY, "no memory for a writer");
+  w->base = (struct object_writer){.ops = &nfs_mender_ops, .in_place = true};
   *ret = &w->base;
   return 0;
 }

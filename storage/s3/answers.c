@@ -102,6 +102,16 @@ static void strip_quotes(char *text)
   }
 }
 
+bool s3_read_copied_etag(const struct buf *xml, char etag[S3_ETAG_BYTES])
+{
+  struct web_xml_doc *doc CLEANUP(doc_free) = web_xml_parse(xml->data, xml->length, NULL);
+  if (!doc || !web_xml_is(web_xml_root(doc), "CopyPartResult"))
+    return false;
+  web_xml_text(web_xml_child(web_xml_root(doc), "ETag"), etag, S3_ETAG_BYTES);
+  strip_quotes(etag);
+  return etag[0] != '\0';
+}
+
 int s3_read_parts(const struct buf *xml, struct s3_parts_page *p, struct err *err)
 {
   struct web_xml_doc *doc CLEANUP(doc_free) = web_xml_parse(xml->data, xml->length, err);

@@ -23,6 +23,8 @@ struct s3_page {
 int s3_read_page(const struct buf *xml, struct s3_page *p, struct err *err);
 
 int s3_read_upload_id(const struct buf *xml, char id[S3_UPLOAD_ID_MAX], struct err *err);
+// Of a part that the server copied. False: the document is no CopyPartResult with an ETag.
+bool s3_read_copied_etag(const struct buf *xml, char etag[S3_ETAG_BYTES]);
 
 // One page of ListParts; fn is called for each part.
 struct s3_parts_page {

@@ -30,4 +30,5 @@ const struct storage_ops storage_s3_ops = {
     .get_range = s3_get_range,
     .put = s3_put,
     .writer = s3_writer,
+    .mender = s3_mender,
 };

@@ -42,6 +42,7 @@ struct s3 {
   bool tls;
   bool anonymous;                 // no credentials: requests are not signed
   atomic_bool no_conditional_put; // the server does not know If-None-Match on writes
+  atomic_bool no_if_match;        // ... nor If-Match
 };
 
 int s3_open(const struct storage_config *c, const struct address_filter *allowed, void **ret,
@@ -144,13 +145,27 @@ int s3_upload_parts(const struct s3 *s3, struct web_lane *lane, const char *key,
                     int (*fn)(void *arg, uint32_t number, uint64_t length, const char *etag,
                               struct err *err),
                     void *arg, struct err *err);
+// A part that the server itself copies from the object of that name, as long as it has that ETag
+// (from_etag; ERR_CHANGED). A 200 may hold an error.
+int s3_upload_copy(const struct s3 *s3, struct web_lane *lane, const char *key,
+                   const char *upload_id, uint32_t number, const char *from_etag, uint64_t offset,
+                   uint64_t length, char etag[S3_ETAG_BYTES], struct err *err);
+
+// What an object is completed under: nothing of that name, or the one with that ETag, or any.
+struct s3_condition {
+  bool only_new;
+  const char *etag; // NULL: any
+};
 // xml: the body of the request. ERR_NOT_FOUND: the upload is gone (maybe because an earlier try
-// succeeded); ERR_CONFLICT: the key exists (only_new).
+// succeeded); ERR_CONFLICT: the condition does not hold. Servers that do not know conditions are
+// asked without.
 int s3_upload_complete(struct s3 *s3, struct web_lane *lane, const char *key, const char *upload_id,
-                       const struct buf *xml, bool only_new, struct err *err);
+                       const struct buf *xml, struct s3_condition condition, struct err *err);
 int s3_upload_abort(const struct s3 *s3, struct web_lane *lane, const char *key,
                     const char *upload_id, struct err *err); // gone already: 0
 int s3_remove_partial(void *store, void *lane, const char *key, const char *owner, struct err *err);
 
 int s3_writer(void *store, const char *key, const char *owner, bool overwrite,
+              struct object_writer **ret, struct err *err);
+int s3_mender(void *store, const char *key, const char *owner, const char *identity,
               struct object_writer **ret, struct err *err);

@@ -87,6 +87,64 @@ int s3_upload_part(const struct s3 *s3, struct web_lane *lane, const char *key,
   return storage_retry(&lane->stop, part_once, &p, err);
 }
 
+// ---- parts that the server copies ----
+
+struct copy_call {
+  const struct s3 *s3;
+  struct web_lane *lane;
+  const struct s3_call *call;
+  char *etag;
+};
+
+// As with completing: 200 is sent before the server knows how it ends.
+static int copy_once(void *arg, struct err *err)
+{
+  struct copy_call *p = arg;
+  ANSWER(a);
+  if (s3_attempt(p->s3, p->lane, p->call, &a, err) < 0) {
+    if (a.http.status == 412)
+      return err_set(err, ERR_CHANGED, "%s: the object is not the same any more", p->call->what);
+    if (a.http.status == 501)
+      return err_set(err, ERR_UNSUPPORTED,
+                     "%s: the server cannot copy parts of objects: copy the image again with "
+                     "--overwrite",
+                     p->call->what);
+    return -1;
+  }
+  if (s3_read_copied_etag(&a.http.body, p->etag))
+    return 0;
+  s3_answer_error(p->s3, p->call, &a, err);
+  if (a.code[0] == '\0')
+    return err_set(err, ERR_PROTOCOL, "%s: the answer makes no sense", p->call->what);
+  if (err && err->kind == ERR_INVALID)
+    err->kind = ERR_PROTOCOL; // an unknown code in a 200: try again
+  return -1;
+}
+
+int s3_upload_copy(const struct s3 *s3, struct web_lane *lane, const char *key,
+                   const char *upload_id, uint32_t number, const char *from_etag, uint64_t offset,
+                   uint64_t length, char etag[S3_ETAG_BYTES], struct err *err)
+{
+  char what[WHAT_BYTES], text[16], range[64], quoted[S3_ETAG_BYTES + 3];
+  struct buf from CLEANUP(buf_release) = BUF_INIT(0);
+  snprintf(what, sizeof(what), "keeping part %u of '%s'", number + 1, key);
+  snprintf(text, sizeof(text), "%u", number + 1);
+  snprintf(range, sizeof(range), "bytes=%" PRIu64 "-%" PRIu64, offset, offset + length - 1);
+  snprintf(quoted, sizeof(quoted), "\"%s\"", from_etag);
+  buf_printf(&from, "/%s/", s3->config->bucket);
+  buf_add_escaped(&from, key, "/");
+  if (!buf_ok(&from))
+    return err_set(err, ERR_NO_MEMORY, "no memory for a request");
+  struct s3_call c = {.method = "PUT", .key = key, .what = what, .slow = true};
+  s3_call_query(&c, "partNumber", text);
+  s3_call_query(&c, "uploadId", upload_id);
+  s3_call_header(&c, "x-amz-copy-source", buf_str(&from));
+  s3_call_header(&c, "x-amz-copy-source-if-match", quoted);
+  s3_call_header(&c, "x-amz-copy-source-range", range);
+  struct copy_call p = {s3, lane, &c, etag};
+  return storage_retry(&lane->stop, copy_once, &p, err);
+}
+
 int s3_upload_parts(const struct s3 *s3, struct web_lane *lane, const char *key,
                     const char *upload_id,
                     int (*fn)(void *arg, uint32_t number, uint64_t length, const char *etag,
@@ -144,15 +202,28 @@ static int complete_once(void *arg, struct err *err)
   return -1;
 }
 
-int s3_upload_complete(struct s3 *s3, struct web_lane *lane, const char *key, const char *upload_id,
-                       const struct buf *xml, bool only_new, struct err *err)
+// The header of a condition, unless the server was found not to know it.
+static bool add_condition(struct s3 *s3, struct s3_call *c, const char *quoted,
+                          struct s3_condition condition)
 {
-  char what[WHAT_BYTES], hash[S3_HEX_BYTES];
+  if (condition.only_new && !atomic_load(&s3->no_conditional_put))
+    s3_call_header(c, "If-None-Match", "*");
+  else if (condition.etag && !atomic_load(&s3->no_if_match))
+    s3_call_header(c, "If-Match", quoted);
+  else
+    return false;
+  return true;
+}
+
+int s3_upload_complete(struct s3 *s3, struct web_lane *lane, const char *key, const char *upload_id,
+                       const struct buf *xml, struct s3_condition condition, struct err *err)
+{
+  char what[WHAT_BYTES], hash[S3_HEX_BYTES], quoted[S3_ETAG_BYTES + 3];
   struct object_body body = object_body_bytes(xml->data, xml->length);
   snprintf(what, sizeof(what), "completing '%s'", key);
+  snprintf(quoted, sizeof(quoted), "\"%s\"", condition.etag ? condition.etag : "");
   s3_sha256_hex(xml->data, xml->length, hash);
   for (int tries = 0;; tries++) {
-    bool conditional = only_new && !atomic_load(&s3->no_conditional_put);
     struct s3_call c = {.method = "POST",
                         .key = key,
                         .what = what,
@@ -161,14 +232,13 @@ int s3_upload_complete(struct s3 *s3, struct web_lane *lane, const char *key, co
                         .slow = true};
     s3_call_query(&c, "uploadId", upload_id);
     s3_call_header(&c, "Content-Type", "application/xml");
-    if (conditional)
-      s3_call_header(&c, "If-None-Match", "*");
+    bool conditional = add_condition(s3, &c, quoted, condition);
     struct complete_call p = {s3, lane, &c};
     struct err failure = ERR_INIT;
     if (storage_retry(&lane->stop, complete_once, &p, &failure) == 0)
       return 0;
     if (tries == 0 && conditional && failure.kind == ERR_UNSUPPORTED) {
-      atomic_store(&s3->no_conditional_put, true);
+      atomic_store(condition.only_new ? &s3->no_conditional_put : &s3->no_if_match, true);
       continue;
     }
     if (err)

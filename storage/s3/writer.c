@@ -2,6 +2,8 @@
 // Writing one object. Up to S3_SINGLE_MAX bytes it is kept in memory and is one PUT, made by
 // commit; above that it is a multipart upload, which can be resumed by its state "NONCE:UPLOADID".
 // begin, commit and abort use a connection of their own each.
+//
+// A mender is the same writer, some of whose parts the server copies from the object that is there.
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -25,6 +27,7 @@ struct s3_writer {
   struct s3 *s3;
   char *key, *owner;
   bool overwrite;
+  char *mends; // menders: ETag of the object that is there
   char nonce[S3_NONCE_BYTES];
   char upload_id[S3_UPLOAD_ID_MAX]; // "" while there is none
   char state[S3_NONCE_BYTES + S3_UPLOAD_ID_MAX];
@@ -84,6 +87,20 @@ static int writer_write_part(struct object_writer *base, void *lane, uint32_t nu
   return note_part(w, number, body->length, etag, err);
 }
 
+static int writer_keep_part(struct object_writer *base, void *lane, uint32_t number,
+                            uint64_t offset, uint64_t length, struct err *err)
+{
+  struct s3_writer *w = (struct s3_writer *)base;
+  char etag[S3_ETAG_BYTES];
+  if (is_single(w))
+    return s3_get_range(w->s3, lane, w->key, w->mends, w->small + offset, (size_t)length, offset,
+                        err);
+  if (s3_upload_copy(w->s3, lane, w->key, w->upload_id, number, w->mends, offset, length, etag,
+                     err) < 0)
+    return -1;
+  return note_part(w, number, length, etag, err);
+}
+
 // ---- begin ----
 
 // "NONCE:UPLOADID" of an earlier writer; anything else is no state.
@@ -131,6 +148,18 @@ static int resume(struct s3_writer *w, struct web_lane *lane, struct err *err)
   }
   w->web.base.resumed = result == 1;
   return result;
+}
+
+static int check_mended(struct s3_writer *w, struct web_lane *lane, struct err *err)
+{
+  struct s3_head head;
+  if (!w->mends)
+    return 0;
+  if (s3_head(w->s3, lane, w->key, &head, err) < 0)
+    return -1;
+  return str_eq(head.stat.identity, w->mends)
+             ? 0
+             : err_set(err, ERR_CHANGED, "'%s' was replaced meanwhile", w->key);
 }
 
 static int begin_multipart(struct s3_writer *w, struct err *err)
@@ -217,7 +246,8 @@ static int commit_multipart(struct s3_writer *w, struct web_lane *lane, struct e
   }
   if (parts_xml(w, &xml, err) < 0)
     return -1;
-  if (s3_upload_complete(w->s3, lane, w->key, w->upload_id, &xml, !w->overwrite, &failure) == 0)
+  struct s3_condition condition = {.only_new = !w->overwrite, .etag = w->mends};
+  if (s3_upload_complete(w->s3, lane, w->key, w->upload_id, &xml, condition, &failure) == 0)
     return check_size(w, lane, err);
   // Either the answer to an earlier try was lost, or somebody was faster.
   if (failure.kind == ERR_NOT_FOUND || failure.kind == ERR_CONFLICT) {
@@ -247,7 +277,9 @@ static int writer_commit(struct object_writer *base, struct err *err)
   struct web_lane *lane = NULL;
   if (web_writer_open_lane(&w->web, &lane, err) < 0)
     return -1;
-  int result = is_single(w) ? commit_single(w, lane, err) : commit_multipart(w, lane, err);
+  int result = check_mended(w, lane, err);
+  if (result == 0)
+    result = is_single(w) ? commit_single(w, lane, err) : commit_multipart(w, lane, err);
   web_writer_close_lane(&w->web, lane);
   return result;
 }
@@ -309,6 +341,7 @@ static void writer_free(struct object_writer *base)
   free(w->small);
   free(w->key);
   free(w->owner);
+  free(w->mends);
   free(w);
 }
 
@@ -349,4 +382,31 @@ int s3_writer(void *store, const char *key, const char *owner, bool overwrite,
   }
   *ret = &w->web.base;
   return 0;
+}
+
+static const struct object_writer_ops s3_mender_ops = {
+    .name = "s3",
+    .begin = writer_begin,
+    .lane_open = web_writer_lane_open,
+    .lane_close = web_writer_lane_close,
+    .write_part = writer_write_part,
+    .keep_part = writer_keep_part,
+    .commit = writer_commit,
+    .abort = writer_abort,
+    .interrupt = web_writer_interrupt,
+    .free = writer_free,
+};
+
+int s3_mender(void *store, const char *key, const char *owner, const char *identity,
+              struct object_writer **ret, struct err *err)
+{
+  if (s3_writer(store, key, owner, true, ret, err) < 0)
+    return -1;
+  struct s3_writer *w = (struct s3_writer *)*ret;
+  w->web.base.ops = &s3_mender_ops;
+  w->mends = str_dup(identity);
+  if (w->mends)
+    return 0;
+  writer_free(&w->web.base);
+  return err_set(err, ERR_NO_MEMORY, "no memory for a writer");
 }

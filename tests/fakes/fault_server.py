@@ -44,8 +44,10 @@ OPERATIONS = {
     "Get": ("GET", True, set(), set(), {"range", "if-match"}),
     "Create": ("POST", True, {"uploads"}, set(), {"content-type"}),
     "Part": ("PUT", True, {"partNumber", "uploadId"}, set(), {"content-md5"}),
+    "CopyPart": ("PUT", True, {"partNumber", "uploadId"}, set(),
+                 {"x-amz-copy-source", "x-amz-copy-source-range", "x-amz-copy-source-if-match"}),
     "Put": ("PUT", True, set(), set(), {"content-md5", "content-type", "if-none-match"}),
-    "Complete": ("POST", True, {"uploadId"}, set(), {"content-type", "if-none-match"}),
+    "Complete": ("POST", True, {"uploadId"}, set(), {"content-type", "if-none-match", "if-match"}),
     "Abort": ("DELETE", True, {"uploadId"}, set(), set()),
     "Delete": ("DELETE", True, set(), set(), set()),
 }
@@ -186,7 +188,8 @@ def classify(request):
         raise Violation("bucket %r" % bucket)
     names = set(request.query)
     fits = [op for op, (method, of_object, must, may, _) in OPERATIONS.items()
-            if method == request.method and of_object == bool(key) and must <= names <= must | may]
+            if method == request.method and of_object == bool(key) and must <= names <= must | may
+            and (op == "CopyPart") == ("x-amz-copy-source" in request.headers)]
     if len(fits) != 1 or len(pairs) != len(names):
         raise Violation("%s with the query %r is no operation" % (request.method, query))
     request.op = fits[0]
@@ -341,10 +344,33 @@ class S3:
         upload.parts[number] = (md5(r.body), r.body)
         return Answer(200, {"ETag": '"%s"' % md5(r.body)})
 
+    def CopyPart(self, r):
+        upload, number = self.uploads.get(r.query["uploadId"]), int(r.query["partNumber"])
+        if not upload or upload.key != r.key:
+            return s3_error(404, "NoSuchUpload")
+        bucket, _, key = urllib.parse.unquote(r.headers["x-amz-copy-source"]).lstrip("/").partition("/")
+        range_ = re.fullmatch(r"bytes=(\d+)-(\d+)", r.headers["x-amz-copy-source-range"])
+        if bucket != BUCKET or not range_ or not 1 <= number <= 10000 or r.body:
+            raise Violation("a part copied from %r, %r" % (key, r.headers["x-amz-copy-source-range"]))
+        o = self.objects.get(key)
+        if not o:
+            return s3_error(404, "NoSuchKey")
+        if r.headers.get("x-amz-copy-source-if-match", '"%s"' % o.etag) != '"%s"' % o.etag:
+            return s3_error(412, "PreconditionFailed")
+        first, last = int(range_[1]), int(range_[2])
+        if not first <= last < len(o.data) or len(o.data) <= PART_MIN:
+            return s3_error(400, "InvalidRequest")
+        data = o.data[first:last + 1]
+        upload.parts[number] = (md5(data), data)
+        return document("CopyPartResult", ("LastModified", "2026-01-01T00:00:00.000Z"), ("ETag", '"%s"' % md5(data)))
+
     def Complete(self, r):
         upload = self.uploads.get(r.query["uploadId"])
         if not upload or upload.key != r.key:
             return s3_error(404, "NoSuchUpload")
+        now = self.objects.get(r.key)
+        if "if-match" in r.headers and (not now or r.headers["if-match"] != '"%s"' % now.etag):
+            return s3_error(412, "PreconditionFailed")
         root = tree.fromstring(r.body)
         said = [(int(p.findtext(NAMESPACE + "PartNumber")), p.findtext(NAMESPACE + "ETag").strip('"')) for p in root]
         if root.tag != NAMESPACE + "CompleteMultipartUpload" or not said or said != sorted(said):

@@ -57,8 +57,15 @@ static void read_upload_id(const struct buf *xml)
     MUST(id[0] && memchr(id, '\0', sizeof(id)));
 }
 
-static void (*const readers[])(const struct buf *xml) = {read_error, read_page, read_parts,
-                                                         read_uploads, read_upload_id};
+static void read_copied_etag(const struct buf *xml)
+{
+  char etag[S3_ETAG_BYTES] = "";
+  if (s3_read_copied_etag(xml, etag))
+    MUST(etag[0] && memchr(etag, '\0', sizeof(etag)));
+}
+
+static void (*const readers[])(const struct buf *xml) = {
+    read_error, read_page, read_parts, read_uploads, read_upload_id, read_copied_etag};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

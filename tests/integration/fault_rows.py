@@ -30,6 +30,7 @@ class Row:
     least_s: float = 0
     most_s: float = 60
     requests: int = None  # at most
+    sends_all: bool = False  # repair: not only the one part
 
 
 def F(*args, **kwargs):
@@ -248,6 +249,41 @@ WRITING = [
     Row("an answer that stops", "down", [F("Get", hang_in_body, **IMAGE)], least_s=60, most_s=150),
 ]
 
+def other_object(server, request):
+    data = bytes(20 * MIB)
+    server.objects["x.raw"] = Object(data, md5(data), {}, time.time())
+
+
+DENIED = b"<?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code><Message>not this one</Message></Error>"
+NOT_THERE = body(b"<?xml version=\"1.0\"?>\n<CopyPartResult><LastModified>2026-01-01</LastModified></CopyPartResult>")
+
+REPAIRING = [
+    Row("repair: nothing wrong", "repair", []),
+    Row("repair: nothing wrong, TLS", "repair", [], tls=TLS),
+    Row("repair: an error inside a 200 to a kept part", "repair", [F("CopyPart", body(INTERNAL), times=2)]),
+    Row("repair: an error inside a 200, always", "repair", [F("CopyPart", body(INTERNAL), times=None)], "ProtocolError",
+        "InternalError"),
+    Row("repair: AccessDenied inside a 200", "repair", [F("CopyPart", body(DENIED), times=None)], "PermissionDenied",
+        "policy does not allow it"),
+    Row("repair: a 200 without an ETag", "repair", [F("CopyPart", NOT_THERE, times=2)]),
+    Row("repair: an empty 200, always", "repair", [F("CopyPart", body(b""), times=None)], "ProtocolError", "makes no sense"),
+    Row("repair: blanks before the answer", "repair", [F("CopyPart", before_body(b" \n" * 50))]),
+    Row("repair: lost answer to a kept part", "repair", [F("CopyPart", lose_answer, times=2)]),
+    Row("repair: 503 to a kept part, thrice", "repair", [F("CopyPart", SLOW_DOWN, times=3)]),
+    Row("repair: parts cannot be copied there", "repair", [F("CopyPart", say(501, "NotImplemented"), times=None)],
+        "Unsupported", "cannot copy parts"),
+    Row("repair: replaced before a part is kept", "repair", [F("CopyPart", then(lambda c, r, answer: answer(), other_object))],
+        "SourceChanged", "not the same any more", left=True),
+    Row("repair: replaced before the end", "repair", [F("Complete", then(lambda c, r, answer: answer(), other_object))],
+        "Conflict", "", left=True),
+    Row("repair: If-Match not known", "repair", [F("Complete", say(501, "NotImplemented"))]),
+    Row("repair: lost answer to the end", "repair", [F("Complete", lose_answer)]),
+    Row("repair: 403 to the damaged part", "repair", [F("Part", say(403, "AccessDenied"), times=None)], "PermissionDenied",
+        "policy"),
+    Row("repair: a bit flipped while it is compared", "repair", [F("Get", flip(12345), key="x.raw", least=100001)],
+        sends_all=True),
+]
+
 HTTP = [Row(row.name, row.verb, row.faults, row.kind, row.text, "http", **row_more) for row, row_more in [
     (Row("nothing wrong", "dav-down", []), {}),
     (Row("nothing wrong, written", "dav-up", []), {}),
@@ -314,6 +350,9 @@ CANCEL = [Row(name, verb, faults, "Cancelled", "cancelled", "cancel", cancel=Tru
     ("no answer to the end", "up", [F("Complete", never_answer, times=None)], {}),
     ("no answer to a manifest", "up", [F("Put", never_answer, times=None)], {}),
     ("no answer to an abort", "up", [F("Part", never_answer, skip=1, times=None), F("Abort", never_answer, times=None)], {"left": True}),
+    ("repair: no answer to a kept part", "repair", [F("CopyPart", never_answer, times=None)], {}),
+    ("repair: no answer while comparing", "repair", [F("Get", never_answer, skip=1, times=None, key="x.raw", least=100001)], {}),
+    ("repair: no answer to the end", "repair", [F("Complete", never_answer, times=None)], {}),
     ("TLS: silence", "up", [], {"tls": "liar", "greeting": hang}),
     ("verify: no answer", "verify", [F("Get", never_answer, skip=1, times=None, **IMAGE)], {}),
     ("digest: no answer", "digest", [F("Get", never_answer, skip=1, times=None, **IMAGE)], {}),
@@ -322,4 +361,4 @@ CANCEL = [Row(name, verb, faults, "Cancelled", "cancelled", "cancel", cancel=Tru
     ("HTTP: no answer to MOVE", "dav-up", [F("DavMove", never_answer, times=None)], {}),
 ]]
 
-ROWS = READING + WRITING + HTTP + CANCEL
+ROWS = READING + WRITING + REPAIRING + HTTP + CANCEL

@@ -94,6 +94,9 @@ static void test_no_secret_in_the_first(void **state)
 
 #define HEAD "{\"version\":1,\"owner\":\"o\","
 #define OK   HEAD "\"source\":{\"null\":true},\"target\":{\"null\":true}"
+#define FILE_TARGET                                                                                \
+  HEAD "\"source\":{\"null\":true},\"target\":{\"reach\":{\"kind\":\"file\",\"path\":\"/x\","      \
+       "\"format\":\"raw\",\"create\":true}}"
 
 // Each refused document with the sentence that says why.
 static void test_refused(void **state)
@@ -140,6 +143,13 @@ static void test_refused(void **state)
       {HEAD "\"source\":{\"null\":true},\"target\":{\"reach\":{\"kind\":\"file\",\"path\":\"/x\","
             "\"create\":true,\"format\":\"raw\"}},\"compress\":true}",
        NULL, "a new image of format qcow2"},
+      {OK ",\"repair\":true}", NULL, "repair is for image files and objects in stores"},
+      {HEAD
+       "\"source\":{\"null\":true},\"target\":{\"reach\":{\"kind\":\"file\",\"path\":\"/dev/x\","
+       "\"format\":\"raw\"}},\"repair\":true}",
+       NULL, "repair is for image files and objects in stores"},
+      {FILE_TARGET ",\"repair\":true,\"checkpoint\":\"/c\"}", NULL, "repair goes neither with"},
+      {FILE_TARGET ",\"repair\":true,\"verify\":\"None\"}", NULL, "repair goes neither with"},
       {"{\"version\":1", NULL, ""},
       {"[]", NULL, ""},
       {OK "}", "[]", "secrets: not a JSON object"},
