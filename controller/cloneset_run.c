@@ -147,10 +147,13 @@ static int read_members(struct setting *s, struct err *err)
 
 // ---- revision -------------------------------------------------------------------------------
 
-// Of what makes a clone what it is. Labels are not among it: they change no machine.
+// Of what makes a clone what it is. Labels are not among it, which change no machine, and neither
+// is powerState, which each clone can be told as it is.
 static void find_revision(struct setting *s)
 {
   struct json_object *t = table_encode(&clone_template_table, &s->spec->t);
+  if (t)
+    json_object_object_del(t, "powerState");
   cleanup_free char *text =
       str_printf("%s\n%s", s->spec->base.name,
                  t ? json_object_to_json_string_ext(t, JSON_C_TO_STRING_PLAIN) : "");
@@ -195,7 +198,6 @@ static int take_template(const struct setting *s, int64_t ordinal, bool old, str
   if (!to->base)
     return err_set(err, ERR_NO_MEMORY, "out of memory");
   to->base->name = str_dup(old ? s->st->current_base : s->spec->base.name);
-  to->deletion_policy = s->spec->deletion_policy == CLONE_RETAIN ? CLONE_RETAIN : CLONE_DELETE;
   if (to->t.hostname) {
     char name[254];
     if (!set_clone_name(s->spec->t.hostname, s->k.key.name, ordinal, name))
@@ -307,6 +309,32 @@ static size_t may_delete(const struct setting *s)
   size_t wanted = (size_t)s->spec->replicas;
   size_t spare = live > wanted ? live - wanted : 0;
   return s->base_ready || spare > s->plan.delete_count ? s->plan.delete_count : spare;
+}
+
+// A new powerState of the template is a wish for all; later ones of a single clone (`drover stop`)
+// stay.
+static int tell_power(struct setting *s, struct err *err)
+{
+  static const char *const words[] = {"On", "Off"};
+  const char *wish = words[s->spec->t.power_state];
+  char **told = &s->st->memory.power_state;
+  bool first = !*told;
+  if (str_eq(*told, wish))
+    return 0;
+  struct json_object *patch = json_object_new_object();
+  struct json_object *spec = json_object_new_object();
+  json_object_object_add(spec, "powerState", json_object_new_string(wish));
+  json_object_object_add(patch, "spec", spec);
+  int failed = 0;
+  for (size_t i = 0; !first && !failed && i < s->count; i++) {
+    const struct clone_spec *clone = s->clones[i]->spec;
+    if (!s->facts[i].deleting && clone->t.power_state != s->spec->t.power_state)
+      failed = s->k.m->store->ops->patch(s->k.m->store, s->clones[i], patch, err);
+  }
+  json_object_put(patch);
+  if (!failed)
+    keeping_text(told, wish);
+  return failed;
 }
 
 static int carry_out(struct setting *s, struct err *err)
@@ -509,7 +537,7 @@ static int64_t keep(struct setting *s)
   if (adopt(s, &failed) != 0)
     return failed.kind == ERR_CONFLICT || failed.kind == ERR_NOT_FOUND ? 100 : 1000;
   bool acts = s->plan.create_count + s->plan.delete_count > 0;
-  if (acts && carry_out(s, &failed) != 0)
+  if (tell_power(s, &failed) != 0 || (acts && carry_out(s, &failed) != 0))
     s->k.err = failed;
   say(s);
   int64_t after_ms = s->plan.look_again_ms >= 0 ? s->plan.look_again_ms

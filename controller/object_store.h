@@ -75,6 +75,10 @@ struct object_store_ops {
   // Makes a new object of o's kind, namespace, name, labels, annotations, finalizers, owners and
   // spec, and sets uid, generation and resource version in o. ERR_EXISTS: the name is taken.
   int (*create)(struct object_store *s, struct object *o, struct err *err);
+  // A JSON merge patch of spec ({"spec": {...}}), without a precondition: a wish that a set has for
+  // its clones. Checked as any change of spec is.
+  int (*patch)(struct object_store *s, const struct object *o, struct json_object *patch,
+               struct err *err);
   // Adds or removes a finalizer, same precondition. Removing the last one of an object that is
   // being deleted makes it go.
   int (*set_finalizer)(struct object_store *s, struct object *o, const char *finalizer,

@@ -308,6 +308,15 @@ static int kube_store_create(struct object_store *store, struct object *o, struc
   return made ? 0 : -1;
 }
 
+static int kube_store_patch(struct object_store *store, const struct object *o,
+                            struct json_object *patch, struct err *err)
+{
+  struct store_kube *s = (struct store_kube *)store;
+  struct json_object *answer cleanup_object = NULL;
+  return kube_patch(s->kube, &s->resources[o->kind], o->meta.ns, o->meta.name, NULL,
+                    KUBE_PATCH_MERGE, patch, &answer, err);
+}
+
 static struct json_object *finalizers_with(const struct object *o, const char *finalizer,
                                            bool present)
 {
@@ -404,6 +413,7 @@ static const struct object_store_ops kube_ops = {
     .list = kube_store_list,
     .put_status = kube_store_put_status,
     .create = kube_store_create,
+    .patch = kube_store_patch,
     .set_finalizer = kube_store_set_finalizer,
     .put_owners = kube_store_put_owners,
     .remove = kube_store_remove,

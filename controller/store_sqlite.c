@@ -226,6 +226,13 @@ static void sqlite_free(struct object_store *store)
 }
 DEFINE_CLEANUP(store_free, struct object_store *)
 
+static int sqlite_patch(struct object_store *s, const struct object *o, struct json_object *patch,
+                        struct err *err)
+{
+  struct object_key key = object_key_of(o);
+  return store_sqlite_patch(s, &key, patch, err);
+}
+
 static const struct object_store_ops sqlite_ops = {
     .name = "sqlite",
     .start = sqlite_watch_start,
@@ -234,6 +241,7 @@ static const struct object_store_ops sqlite_ops = {
     .list = sqlite_list,
     .put_status = sqlite_put_status,
     .create = sqlite_create,
+    .patch = sqlite_patch,
     .set_finalizer = sqlite_set_finalizer,
     .put_owners = sqlite_put_owners,
     .remove = sqlite_remove,

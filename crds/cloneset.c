@@ -231,6 +231,8 @@ static const struct table failure_table = TABLE(struct cset_failure, failure_fie
 static const struct field memory_fields[] = {
     {"progressTime", FIELD_STRING, AT(cset_memory, progress_time),
      .help = "When the set came nearer to what is wanted last, RFC 3339."},
+    {"powerState", FIELD_STRING, AT(cset_memory, power_state),
+     .help = "powerState of the template, as the clones were told it last."},
 };
 static const struct table memory_table = TABLE(struct cset_memory, memory_fields);
 

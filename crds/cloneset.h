@@ -49,6 +49,7 @@ struct cloneset_status {
   struct list conditions; // Ready, Reconciling, Stalled
   struct cset_memory {
     char *progress_time; // when the roll-out moved last
+    char *power_state;   // of the template, as the clones were told last
   } memory;              // "runner"
 };
 
