@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Subvolumes by the ioctls of linux/btrfs.h (the btrfs programs do the same).
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/btrfs.h>
@@ -128,19 +129,20 @@ int ns_subvolume_remove(const char *path, struct err *err)
 // ---- what a clone takes ------------------------------------------------------------------------
 
 // Bytes of one item of the subvolume's tree: its data, if that was written by itself, and itself.
+// An extent that is written piece by piece has an item for each piece, so each counts its share.
 static int64_t item_bytes(const struct btrfs_ioctl_search_header *head, const char *body,
                           int64_t since)
 {
-  const struct btrfs_file_extent_item *e = (const void *)body;
+  struct btrfs_file_extent_item e;
   int64_t own = head->len;
-  uint64_t generation, on_disk, bytes;
-  if (head->type != BTRFS_EXTENT_DATA_KEY || head->len < sizeof(*e) ||
-      e->type == BTRFS_FILE_EXTENT_INLINE)
+  if (head->type != BTRFS_EXTENT_DATA_KEY || head->len < sizeof(e))
+    return own; // inline data is as long as its item
+  memcpy(&e, body, sizeof(e));
+  if (e.type == BTRFS_FILE_EXTENT_INLINE || e.disk_bytenr == 0 || e.ram_bytes == 0 ||
+      (int64_t)le64toh(e.generation) < since)
     return own;
-  memcpy(&generation, &e->generation, sizeof(generation));
-  memcpy(&on_disk, &e->disk_bytenr, sizeof(on_disk));
-  memcpy(&bytes, &e->disk_num_bytes, sizeof(bytes));
-  return on_disk != 0 && (int64_t)generation >= since ? own + (int64_t)bytes : own;
+  double stored = (double)le64toh(e.disk_num_bytes) / (double)le64toh(e.ram_bytes);
+  return own + (int64_t)((double)le64toh(e.num_bytes) * stored);
 }
 
 static bool next_key(struct btrfs_ioctl_search_key *k)
