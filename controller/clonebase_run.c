@@ -72,9 +72,11 @@ static void take_migration(struct basing *b, const struct object *o)
     return;
   const struct condition *failed = condition_find(&st->conditions, "Failed");
   err_set(&b->unreachable, ERR_INVALID,
-          "VMMigration %s/%s failed: %.500s; see it, mend what it says, "
-          "and ask it for a retry",
-          o->meta.ns, o->meta.name, failed && failed->message ? failed->message : "");
+          "VMMigration %s/%s failed: %.500s; mend that and ask it for a retry%s", o->meta.ns,
+          o->meta.name, failed && failed->message ? failed->message : "",
+          b->spec->image ? ", or make a new CloneBase (cpus, memory and image.firmware are those of "
+                           "its target)"
+                         : "");
 }
 
 static uint64_t look_at_migration(struct basing *b)
@@ -135,6 +137,7 @@ static struct json_object *migration_source(const struct basing *b)
 
 static struct json_object *migration_target(const struct basing *b)
 {
+  static const char *const firmwares[] = {"", "BIOS", "UEFI"};
   struct json_object *target = json_object_new_object();
   struct json_object *vm = json_object_new_object();
   cleanup_free char *name = keeping_far_name(b->k.o);
@@ -146,6 +149,8 @@ static struct json_object *migration_target(const struct basing *b)
     json_object_object_add(vm, "cpus", json_object_new_int64(b->spec->cpus));
   if (b->spec->memory_bytes)
     json_object_object_add(vm, "memory", json_object_new_int64(b->spec->memory_bytes));
+  if (b->spec->image && b->spec->image->firmware)
+    add_text(vm, "firmware", firmwares[b->spec->image->firmware]);
   json_object_object_add(target, "vm", vm);
   return target;
 }
@@ -420,6 +425,16 @@ static int start_source(struct basing *b, struct provider *p, struct err *err)
   return provider_clone_power(p, seen.id, POWER_ON, err);
 }
 
+// Before anything is asked of the machine. A template is a machine on some platforms.
+static int scope_of_origin(struct basing *b, struct provider *p, struct err *err)
+{
+  const struct clonebase_vm *vm = b->spec->vm;
+  const char *name = vm               ? (vm->name ? vm->name : vm->id)
+                     : b->spec->image ? NULL
+                                      : b->spec->template_->name;
+  return name ? scope_check_machine(provider_access_spec(&b->k.access), p, name, err) : 0;
+}
+
 // What the VMMigration brings is checked by that one's preflight.
 static int act_check(struct basing *b, struct err *err)
 {
@@ -431,6 +446,8 @@ static int act_check(struct basing *b, struct err *err)
   if (!provider_can_clone(p))
     return err_set(err, ERR_UNSUPPORTED, "providers of type %s keep no clones",
                    provider_access_spec(&b->k.access)->type);
+  if (scope_of_origin(b, p, err) != 0)
+    return -1;
   int stopping = stop_source(b, p, err);
   if (stopping != 0)
     return stopping < 0 ? -1 : 0;
@@ -438,8 +455,6 @@ static int act_check(struct basing *b, struct err *err)
   int rc = b->spec->storage
                ? storage_check(b->k.m, provider_access_spec(&b->k.access), b->spec->storage, err)
                : 0;
-  if (rc == 0 && order.vm)
-    rc = scope_check(provider_access_spec(&b->k.access), SCOPE_VM_NAMES, order.vm, err);
   if (rc == 0 && !needs_disks(b))
     rc = provider_base_check(p, &order, &f, err);
   table_release(&base_order_table, &order);

@@ -52,7 +52,7 @@ not_ready() { # not_ready KIND NAME REASON SENTENCE
       | .status == "False" and .reason == $reason and (.message | contains($text))' "$ROW/object"
 }
 comes_to_say() { # comes_to_say KIND NAME REASON SENTENCE
-  wait_for "${PATIENCE:-15}" not_ready "$@" && return
+  wait_for "${PATIENCE:-10}" not_ready "$@" && return
   echo "$1 $2 does not say $3 and '$4':"
   jq -c '.status.conditions[] | select(.type == "Ready")' "$ROW/object" || cat "$ROW/run"
   return 1
@@ -78,7 +78,16 @@ does_not_spin() {
   [ "$(wc -l < "$ROW/run")" -lt 40 ] || { echo "it spins:"; tail "$ROW/run"; return 1; }
 }
 
-whole_row() { cat > "$ROW/m.yaml" && whole "$ROW/m.yaml" > "$ROW/all.yaml"; }
+named_in() { grep -oE '[{]name: [a-z0-9.-]+' "$1" | sed 's/.*: //' | sort -u || true; }
+whole_row() { # with the parts that it names, and those that these name
+  local name
+  cat > "$ROW/m.yaml"
+  for name in $(named_in "$ROW/m.yaml"); do
+    [ ! -e "$PARTS/$name.yaml" ] || { echo "$name" && named_in "$PARTS/$name.yaml"; }
+  done | sort -u > "$ROW/parts"
+  for name in $(< "$ROW/parts"); do [ ! -e "$PARTS/$name.yaml" ] || cat "$PARTS/$name.yaml"; done > "$ROW/all.yaml"
+  cat "$ROW/m.yaml" >> "$ROW/all.yaml"
+}
 
 bad_row() { # bad_row KIND/NAME REASON SENTENCE
   start_run -f "$ROW/all.yaml"
@@ -165,18 +174,19 @@ def hang_up(c, held): c.close()
 def silent(c, held): held.append(c)
 def nonsense(c, held): c.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" + bytes(range(256)) * 16); held.append(c)
 for name, answer in (("closes", hang_up), ("silent", silent), ("nonsense", nonsense)):
-    threading.Thread(target=serve, args=(os.path.join(sys.argv[1], name), answer)).start()
+    os.makedirs(os.path.join(sys.argv[1], name))
+    threading.Thread(target=serve, args=(os.path.join(sys.argv[1], name, "libvirt-sock"), answer)).start()
 P
 mkdir "$WORK/socks"
 start_daemon nonsense "$WORK/nonsense.pid" "$WORK/nonsense.log" python3 "$WORK/nonsense.py" "$WORK/socks"
 trap 'kill_runs; kill "$(pid_of "$WORK/nonsense.pid")" 2> /dev/null; umount -l "$WORK/small"; finish || exit 1' EXIT
-wait_for 10 test -S "$WORK/socks/nonsense"
+wait_for 10 test -S "$WORK/socks/nonsense/libvirt-sock"
 
 prov here 'allow: [Clone, Import]'
 prov no-clone 'allow: [Export, Import]'
 prov scoped 'allow: [Clone], scope: {vmNames: ["web-*"], storages: [default], networks: [lab]}'
-prov nowhere 'allow: [Clone]' "$WORK/socks/nothing"
-for each in closes silent nonsense; do prov $each 'allow: [Clone]' "$WORK/socks/$each"; done
+prov nowhere 'allow: [Clone]' "$WORK/socks/nothing/libvirt-sock"
+for each in closes silent nonsense; do prov $each 'allow: [Clone]' "$WORK/socks/$each/libvirt-sock"; done
 printf -- '---\napiVersion: drover.dev/v1alpha1\nkind: Provider\nmetadata: {name: far, namespace: other}\nspec: %s\n' \
   "{type: Libvirt, endpoint: \"unix://$SOCKET\", allow: [Clone]}" | part far
 base good 'template: {name: good}' | part good
