@@ -49,7 +49,7 @@ see() { "$DROVER" get "$1" "$2" --state "$STATE" -o json > "$ROW/object" 2> "$RO
 fact() { see "$1" "$2" && jq -r "$3" "$ROW/object"; }
 not_ready() { # not_ready KIND NAME REASON SENTENCE
   see "$1" "$2" && jq -e --arg reason "$3" --arg text "$4" '.status.conditions[] | select(.type == "Ready")
-      | .status == "False" and .reason == $reason and (.message | contains($text))' "$ROW/object"
+      | .status == "False" and (.reason | test("^(" + $reason + ")$")) and (.message | contains($text))' "$ROW/object"
 }
 comes_to_say() { # comes_to_say KIND NAME REASON SENTENCE
   wait_for "${PATIENCE:-10}" not_ready "$@" && return
@@ -195,4 +195,5 @@ secret no-userdata 'user-data: "#cloud-config"'
 mkdir "$VAULT/images"
 cp "$WORK/a/pool/text.qcow2" "$VAULT/images/text.qcow2"
 object ImageStore vault "{file: {path: $VAULT}}" | part vault
+for each in default small; do at a pool-refresh $each > /dev/null; done
 world > "$WORK/world"
