@@ -5,8 +5,9 @@
 # World: the host a, with machines to clone; its pools default, small (an ext4 of 16 MiB, half full), asleep (not active);
 # sockets that answer nonsense. A row ends with the world as it was before.
 #
-#   bad WHAT KIND/NAME REASON SENTENCE    standard input: a manifest, which names parts as {name: PART}. `drover run`
-#       goes on, that object is not ready, for this reason and with this in its message, and nothing has been made.
+#   bad WHAT KIND/NAME REASON SENTENCE    standard input: a manifest, which names parts as {name: PART}. That object is
+#       not ready, for this reason (an ERE) and with this in its message; `drover run` goes on, and nothing has been made.
+#       all_bad runs these rows, all in one process, each in a namespace of its own (which SENTENCE calls default).
 #   life WHAT FUNCTION    more than that: FUNCTION runs in a folder of its own, $ROW
 STAYS=$WORK/small/stays
 RUN_AS=()
@@ -27,7 +28,7 @@ start_run() { # start_run [ARGS...]
   "${RUN_AS[@]}" "$DROVER" run --state "$STATE" --watch "$@" > "$ROW/run" 2>&1 &
   pid=$!
   echo $pid > "$ROW/pid"
-  trap "kill -9 $pid 2> /dev/null || true" EXIT # of the subshell of this row
+  [ $BASHPID = $$ ] || trap "kill -9 $pid 2> /dev/null || true" EXIT # of the subshell of this row
 }
 alive() { kill -0 "$pid" 2> /dev/null; }
 end_run() { # a run that did not crash ends well when it is told to
@@ -45,14 +46,14 @@ kill_runs() {
   done
 }
 
-see() { "$DROVER" get "$1" "$2" --state "$STATE" -o json > "$ROW/object" 2> "$ROW/get"; }
+see() { "$DROVER" get "$1" "$2" -n "${NAMESPACE:-default}" --state "$STATE" -o json > "$ROW/object" 2> "$ROW/get"; }
 fact() { see "$1" "$2" && jq -r "$3" "$ROW/object"; }
 not_ready() { # not_ready KIND NAME REASON SENTENCE
   see "$1" "$2" && jq -e --arg reason "$3" --arg text "$4" '.status.conditions[] | select(.type == "Ready")
       | .status == "False" and (.reason | test("^(" + $reason + ")$")) and (.message | contains($text))' "$ROW/object"
 }
 comes_to_say() { # comes_to_say KIND NAME REASON SENTENCE
-  wait_for "${PATIENCE:-10}" not_ready "$@" && return
+  wait_for "${PATIENCE:-40}" not_ready "$@" && return
   echo "$1 $2 does not say $3 and '$4':"
   jq -c '.status.conditions[] | select(.type == "Ready")' "$ROW/object" || cat "$ROW/run"
   return 1
@@ -73,11 +74,6 @@ forget_all() {
   done
 }
 
-# What has failed is not looked at over and over.
-does_not_spin() {
-  [ "$(wc -l < "$ROW/run")" -lt 40 ] || { echo "it spins:"; tail "$ROW/run"; return 1; }
-}
-
 named_in() { grep -oE '[{]name: [a-z0-9.-]+' "$1" | sed 's/.*: //' | sort -u || true; }
 whole_row() { # with the parts that it names, and those that these name
   local name
@@ -89,21 +85,43 @@ whole_row() { # with the parts that it names, and those that these name
   cat "$ROW/m.yaml" >> "$ROW/all.yaml"
 }
 
-bad_row() { # bad_row KIND/NAME REASON SENTENCE
-  start_run -f "$ROW/all.yaml"
-  comes_to_say "${1%/*}" "${1#*/}" "$2" "$3"
-  does_not_spin
-  [ "$(machines a)" = "$before" ] # nothing half-made, nothing away
-  end_run
-  exits 0 delete "${1%/*}" "${1#*/}" # takes back what it made, which is nothing
-  unchanged
-}
-bad() {
-  begin
+rows=0
+bad() { # kept until all_bad; each row in a namespace of its own, with the parts that it names
+  [[ $1 == *"${ONLY:-}"* ]] || return 0
+  rows=$((rows + 1))
+  ROW=$ROWS/bad-$rows
+  mkdir "$ROW"
   whole_row
-  before=$(machines a)
-  try "$1" bad_row "${@:2}"
+  sed -E "s/metadata: [{]name: ([^,}]*)[}]/metadata: {namespace: r$rows, name: \1}/" "$ROW/all.yaml" >> "$ROWS/bad.yaml"
+  printf '%s\n' "$1" "${2%/*}" "${2#*/}" "$3" "${4//default\//r$rows/}" > "$ROW/row"
 }
+says_why() { # says_why ROW
+  local what
+  mapfile -t what < "$ROWS/bad-$1/row"
+  NAMESPACE=r$1 comes_to_say "${what[@]:1}"
+}
+# What has failed is not looked at over and over.
+does_not_spin() {
+  [ "$(wc -l < "$ROW/run")" -lt $((rows * 12)) ] || { echo "it spins:"; tail -n 30 "$ROW/run"; return 1; }
+}
+as_before() { world | grep -v /proc/ | diff <(grep -v /proc/ "$WORK/world") -; }
+all_bad() { # all of them at once, in one process
+  local n what
+  [ $rows -gt 0 ] || return 0
+  begin
+  start_run -f "$ROWS/bad.yaml"
+  for ((n = 1; n <= rows; n++)); do
+    mapfile -t what < "$ROWS/bad-$n/row"
+    try "${what[0]}" says_why $n
+  done
+  try "nothing is half-made, nothing away" as_before
+  try "what has failed is left alone" does_not_spin
+  end_status=0
+  end_run > "$ROW/end" 2>&1 || end_status=$?
+  try "the process has gone on" ended_well
+  try "nothing is left" unchanged
+}
+ended_well() { [ $end_status = 0 ] || { cat "$ROW/end"; return 1; }; }
 life() {
   begin
   before=$(machines a)
