@@ -32,8 +32,8 @@ enum scope_list { SCOPE_STORAGES, SCOPE_NETWORKS, SCOPE_VM_NAMES };
 // ERR_DENIED when the provider's scope does not hold that name. A NULL name passes.
 int scope_check(const struct provider_spec *spec, enum scope_list list, const char *name,
                 struct err *err);
-// The same of a machine that is there, by the name that it has, whether it was named or given by its
-// id. One that is not there passes: whoever needs it finds that out.
+// The same of a machine that is there, by the name that it has, whether it was named or given by
+// its id. One that is not there passes: whoever needs it finds that out.
 struct provider;
 int scope_check_machine(const struct provider_spec *spec, struct provider *p,
                         const char *name_or_id, struct err *err);

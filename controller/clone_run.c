@@ -14,7 +14,7 @@
 #define ACTIONS_PER_STEP 12
 #define REMOVE_POLL_MS   200
 #define MAKE_POLL_MS     100
-#define NUDGE_MS         50    // many clones of a set change at once
+#define NUDGE_MS         50 // many clones of a set change at once
 #define OUTPUT_SHOWN     200
 
 // ---- actions --------------------------------------------------------------------------------

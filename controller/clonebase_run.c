@@ -74,9 +74,10 @@ static void take_migration(struct basing *b, const struct object *o)
   err_set(&b->unreachable, ERR_INVALID,
           "VMMigration %s/%s failed: %.500s; mend that and ask it for a retry%s", o->meta.ns,
           o->meta.name, failed && failed->message ? failed->message : "",
-          b->spec->image ? ", or make a new CloneBase (cpus, memory and image.firmware are those of "
-                           "its target)"
-                         : "");
+          b->spec->image
+              ? ", or make a new CloneBase (cpus, memory and image.firmware are those of "
+                "its target)"
+              : "");
 }
 
 static uint64_t look_at_migration(struct basing *b)

@@ -50,7 +50,7 @@ int64_t keeping_pause(struct keeping *k);
 bool keeping_is_stalled(const struct keeping *k);
 // A new generation begins anew.
 void keeping_begin(struct keeping *k);
-void keeping_worked(struct keeping *k);                  // tries begin at one again
+void keeping_worked(struct keeping *k); // tries begin at one again
 
 struct owned_status *keeping_own(struct keeping *k, const struct owned *o, const char *role);
 struct owned_status *keeping_owned(const struct keeping *k, const char *kind); // NULL = none

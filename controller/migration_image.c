@@ -43,8 +43,7 @@ static int is_as_called(const struct vm_disk *d, const struct image_info *info, 
   if (d->format != DISK_FORMAT_ANY || info->format != DISK_FORMAT_RAW ||
       called == DISK_FORMAT_ANY || called == DISK_FORMAT_RAW)
     return 0;
-  return err_set(err, ERR_CORRUPT, "%s is no %s image: it does not begin as one", d->path,
-                 dot + 1);
+  return err_set(err, ERR_CORRUPT, "%s is no %s image: it does not begin as one", d->path, dot + 1);
 }
 
 // Reads the head of a stored disk: what it is, how large, and whether it is fit to be opened at

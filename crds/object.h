@@ -67,7 +67,7 @@ struct object {
 int object_decode(struct json_object *json, struct object **ret, struct err *err);
 // The same, but a spec that does not pass is ERR_INVALID.
 int object_decode_strict(struct json_object *json, struct object **ret, struct err *err);
-struct json_object *object_encode(const struct object *o); // NULL: no memory
+struct json_object *object_encode(const struct object *o);        // NULL: no memory
 struct json_object *object_encode_owners(const struct object *o); // the list only; as above
 // One without name, spec and status all zero: to be filled and handed to a store's create(). NULL:
 // no memory.
