@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/str.h"
 #include "controller/local_path.h"
+#include "providers/clone.h"
 
 DEFINE_CLEANUP(object_free, struct object *)
 
@@ -60,6 +61,21 @@ int scope_check(const struct provider_spec *spec, enum scope_list list, const ch
       return 0;
   return err_set(err, ERR_DENIED, "'%s' is outside of the provider's spec.%s", name,
                  scope_names[list]);
+}
+
+int scope_check_machine(const struct provider_spec *spec, struct provider *p,
+                        const char *name_or_id, struct err *err)
+{
+  struct clone_seen seen CLEANUP(clone_seen_release) = {0};
+  struct err failed = ERR_INIT;
+  if (spec->scope.vm_names.count == 0)
+    return 0;
+  if (provider_clone_get(p, name_or_id, &seen, &failed) == 0)
+    return scope_check(spec, SCOPE_VM_NAMES, seen.name, err);
+  if (failed.kind == ERR_NOT_FOUND)
+    return 0;
+  *err = failed;
+  return -1;
 }
 
 // What libvirt's provider takes where neither the object nor the Provider says anything.

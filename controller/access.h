@@ -32,6 +32,11 @@ enum scope_list { SCOPE_STORAGES, SCOPE_NETWORKS, SCOPE_VM_NAMES };
 // ERR_DENIED when the provider's scope does not hold that name. A NULL name passes.
 int scope_check(const struct provider_spec *spec, enum scope_list list, const char *name,
                 struct err *err);
+// The same of a machine that is there, by the name that it has, whether it was named or given by
+// its id. One that is not there passes: whoever needs it finds that out.
+struct provider;
+int scope_check_machine(const struct provider_spec *spec, struct provider *p,
+                        const char *name_or_id, struct err *err);
 
 // The same for where disks and cards go, `wish` being what the object says (NULL: the Provider's
 // default counts). A folder on a host that is this one must also be below --allow-local.

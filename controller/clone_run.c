@@ -49,6 +49,8 @@ static int act_check(struct cloning *c, struct err *err)
     return -1;
   const struct provider_spec *spec = provider_access_spec(&c->k.access);
   int rc = scope_check(spec, SCOPE_VM_NAMES, order.name, err);
+  if (rc == 0 && c->spec->vm)
+    rc = scope_check_machine(spec, p, c->spec->vm->name, err);
   if (rc == 0 && order.storage)
     rc = storage_check(c->k.m, spec, order.storage, err);
   const struct clone_nic *nics = order.nics.items;

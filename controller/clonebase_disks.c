@@ -1,19 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// Disks that have to be brought from elsewhere come by a VMMigration of the base's own: retry,
-// resume, progress and verification are that one's; what it made is then registered in place.
+// The VMMigration that brings the disks of a CloneBase.
 #include <stdio.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/str.h"
 #include "controller/clonebase_internal.h"
+#include "providers/clone.h"
+#include "reconcile/base.h"
 #include "reconcile/migration.h"
 
 DEFINE_CLEANUP(object_free, struct object *)
 
-static uint64_t bit(bool on, uint64_t fact)
+int basing_provider(struct basing *b, struct provider **ret, struct err *err)
 {
-  return on ? fact : 0;
+  if (!b->k.access.handle && provider_access(b->k.m, b->k.key.ns, &b->spec->provider,
+                                             PROVIDER_CLONE, &b->k.access, err) != 0)
+    return -1;
+  *ret = b->k.access.handle;
+  return 0;
 }
+
+// ---- the migration that brings disks --------------------------------------------------------
 
 bool basing_needs_disks(const struct basing *b)
 {
@@ -40,9 +48,12 @@ static void take_migration(struct basing *b, const struct object *o)
     return;
   const struct condition *failed = condition_find(&st->conditions, "Failed");
   err_set(&b->unreachable, ERR_INVALID,
-          "VMMigration %s/%s failed: %.500s; see it, mend what it says, "
-          "and ask it for a retry",
-          o->meta.ns, o->meta.name, failed && failed->message ? failed->message : "");
+          "VMMigration %s/%s failed: %.500s; mend that and ask it for a retry%s", o->meta.ns,
+          o->meta.name, failed && failed->message ? failed->message : "",
+          b->spec->image
+              ? ", or make a new CloneBase (cpus, memory and image.firmware are those of "
+                "its target)"
+              : "");
 }
 
 uint64_t basing_look_at_migration(struct basing *b)
@@ -103,6 +114,7 @@ static struct json_object *migration_source(const struct basing *b)
 
 static struct json_object *migration_target(const struct basing *b)
 {
+  static const char *const firmwares[] = {"", "BIOS", "UEFI"};
   struct json_object *target = json_object_new_object();
   struct json_object *vm = json_object_new_object();
   cleanup_free char *name = keeping_far_name(b->k.o);
@@ -114,6 +126,8 @@ static struct json_object *migration_target(const struct basing *b)
     json_object_object_add(vm, "cpus", json_object_new_int64(b->spec->cpus));
   if (b->spec->memory_bytes)
     json_object_object_add(vm, "memory", json_object_new_int64(b->spec->memory_bytes));
+  if (b->spec->image && b->spec->image->firmware)
+    add_text(vm, "firmware", firmwares[b->spec->image->firmware]);
   json_object_object_add(target, "vm", vm);
   return target;
 }
@@ -192,7 +206,7 @@ static int delete_unregistered(struct basing *b, const struct object *migration,
   return owner_same(vm.owner, mark) ? provider_delete_vm(p, &vm, err) : 0;
 }
 
-int basing_forget_migration(struct basing *b, struct err *err)
+int basing_remove_finalizer(struct basing *b, struct err *err)
 {
   struct object *migration CLEANUP(object_free_p) = NULL;
   struct object_store *store = b->k.m->store;
@@ -204,5 +218,5 @@ int basing_forget_migration(struct basing *b, struct err *err)
         (!migration->meta.deletion_timestamp && store->ops->remove(store, migration, err) != 0))
       return -1;
   }
-  return 0;
+  return set_cleanup_finalizer(b->k.m, b->k.o, false, err);
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// One step of a CloneBase, as its files see it. Lives for one step.
+// One step of a CloneBase, as its files see it. Lives for one step, on the worker that makes it.
+//
+// Disks that have to be brought from elsewhere come by a VMMigration of its own: retry, resume,
+// progress and verification are that one's; what it made is then registered in place.
 #pragma once
 
 #include "controller/keeping.h"
 #include "crds/clonebase.h"
-#include "providers/clone.h"
-#include "reconcile/base.h"
 
 struct basing {
   struct keeping k;
@@ -17,12 +18,17 @@ struct basing {
   struct err unreachable;
 };
 
-// clonebase_run.c
+static inline uint64_t bit(bool on, uint64_t fact)
+{
+  return on ? fact : 0;
+}
+
+// Opened at the first call; *ret lives as long as b.
 int basing_provider(struct basing *b, struct provider **ret, struct err *err);
 
-// clonebase_disks.c: the VMMigration that brings disks.
-bool basing_needs_disks(const struct basing *b);
-uint64_t basing_look_at_migration(struct basing *b); // facts of reconcile/base.h
-int basing_ask_disks(struct basing *b, struct err *err);
-// Removes it, and what it made when that was never registered.
-int basing_forget_migration(struct basing *b, struct err *err);
+bool basing_needs_disks(const struct basing *b); // and a VMMigration brings them
+// Facts (BASE_FACT) of that VMMigration; takes what it made and how far it is into b.
+uint64_t basing_look_at_migration(struct basing *b);
+int basing_ask_disks(struct basing *b, struct err *err); // makes it
+// Takes back what it made that nobody registered, and itself; then the finalizer goes.
+int basing_remove_finalizer(struct basing *b, struct err *err);

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The runner of CloneBase. Disks that have to be brought from elsewhere come by a VMMigration of
-// its own: retry, resume, progress and verification are that one's; what it made is then registered
-// in place.
+// The runner of CloneBase. How disks are brought from elsewhere is in clonebase_disks.c.
 #include <stdio.h>
 #include <string.h>
 
@@ -11,25 +9,14 @@
 #include "base/str.h"
 #include "controller/clonebase_internal.h"
 #include "crds/cloneset.h"
+#include "providers/clone.h"
+#include "reconcile/base.h"
+#include "reconcile/migration.h"
 
 #define ACTIONS_PER_STEP 8
 #define POLL_MS          200
 
 DEFINE_CLEANUP(object_free, struct object *)
-
-static uint64_t bit(bool on, uint64_t fact)
-{
-  return on ? fact : 0;
-}
-
-int basing_provider(struct basing *b, struct provider **ret, struct err *err)
-{
-  if (!b->k.access.handle && provider_access(b->k.m, b->k.key.ns, &b->spec->provider,
-                                             PROVIDER_CLONE, &b->k.access, err) != 0)
-    return -1;
-  *ret = b->k.access.handle;
-  return 0;
-}
 
 // ---- facts ----------------------------------------------------------------------------------
 
@@ -175,12 +162,6 @@ static int act_add_finalizer(struct basing *b, struct err *err)
   return set_cleanup_finalizer(b->k.m, b->k.o, true, err);
 }
 
-static int act_remove_finalizer(struct basing *b, struct err *err)
-{
-  return basing_forget_migration(b, err) == 0 ? set_cleanup_finalizer(b->k.m, b->k.o, false, err)
-                                              : -1;
-}
-
 // A machine that runs is stopped first, if that was asked for. What a VMMigration brings is stopped
 // by that one. Returns 1 while it runs still.
 static int stop_source(struct basing *b, struct provider *p, struct err *err)
@@ -219,6 +200,16 @@ static int start_source(struct basing *b, struct provider *p, struct err *err)
   return provider_clone_power(p, seen.id, POWER_ON, err);
 }
 
+// Before anything is asked of the machine. A template is a machine on some platforms.
+static int scope_of_origin(struct basing *b, struct provider *p, struct err *err)
+{
+  const struct clonebase_vm *vm = b->spec->vm;
+  const char *name = vm               ? (vm->name ? vm->name : vm->id)
+                     : b->spec->image ? NULL
+                                      : b->spec->template_->name;
+  return name ? scope_check_machine(provider_access_spec(&b->k.access), p, name, err) : 0;
+}
+
 // What the VMMigration brings is checked by that one's preflight.
 static int act_check(struct basing *b, struct err *err)
 {
@@ -230,6 +221,8 @@ static int act_check(struct basing *b, struct err *err)
   if (!provider_can_clone(p))
     return err_set(err, ERR_UNSUPPORTED, "providers of type %s keep no clones",
                    provider_access_spec(&b->k.access)->type);
+  if (scope_of_origin(b, p, err) != 0)
+    return -1;
   int stopping = stop_source(b, p, err);
   if (stopping != 0)
     return stopping < 0 ? -1 : 0;
@@ -237,8 +230,6 @@ static int act_check(struct basing *b, struct err *err)
   int rc = b->spec->storage
                ? storage_check(b->k.m, provider_access_spec(&b->k.access), b->spec->storage, err)
                : 0;
-  if (rc == 0 && order.vm)
-    rc = scope_check(provider_access_spec(&b->k.access), SCOPE_VM_NAMES, order.vm, err);
   if (rc == 0 && !basing_needs_disks(b))
     rc = provider_base_check(p, &order, &f, err);
   table_release(&base_order_table, &order);
@@ -327,7 +318,7 @@ static int (*const actions[BASE_ACT_COUNT])(struct basing *b, struct err *err) =
     [BASE_ACT_BACK_OFF] = act_nothing,
     [BASE_ACT_FAIL] = act_nothing,
     [BASE_ACT_ADD_FINALIZER] = act_add_finalizer,
-    [BASE_ACT_REMOVE_FINALIZER] = act_remove_finalizer,
+    [BASE_ACT_REMOVE_FINALIZER] = basing_remove_finalizer,
     [BASE_ACT_CHECK] = act_check,
     [BASE_ACT_ASK_DISKS] = basing_ask_disks,
     [BASE_ACT_PLAN] = act_plan,

@@ -35,6 +35,17 @@ static int fit_to_read(const struct vm_disk *d, const struct image_info *info, s
   return 0;
 }
 
+// Whatever is no other format can be taken for raw: not what is called otherwise.
+static int is_as_called(const struct vm_disk *d, const struct image_info *info, struct err *err)
+{
+  const char *dot = strrchr(d->path, '.');
+  int called = format_named(dot ? dot + 1 : NULL);
+  if (d->format != DISK_FORMAT_ANY || info->format != DISK_FORMAT_RAW ||
+      called == DISK_FORMAT_ANY || called == DISK_FORMAT_RAW)
+    return 0;
+  return err_set(err, ERR_CORRUPT, "%s is no %s image: it does not begin as one", d->path, dot + 1);
+}
+
 // Reads the head of a stored disk: what it is, how large, and whether it is fit to be opened at
 // all.
 static int look_at(struct storage *store, struct vm_disk *d, struct err *err)
@@ -47,9 +58,10 @@ static int look_at(struct storage *store, struct vm_disk *d, struct err *err)
   object_reader_free(reader);
   if (failed)
     return err_prefix(err, "%s", d->path);
+  int bad = is_as_called(d, &info, err);
   d->format = info.format;
   d->capacity_bytes = (int64_t)info.size_bytes;
-  int bad = fit_to_read(d, &info, err);
+  bad = bad ? bad : fit_to_read(d, &info, err);
   image_info_release(&info);
   return bad;
 }

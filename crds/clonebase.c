@@ -8,6 +8,7 @@
 
 static const char *const take_names[] = {"Copy", "Convert", NULL};
 static const char *const policy_names[] = {"Guest", "Force", "Never", NULL};
+static const char *const firmware_names[] = {"", "BIOS", "UEFI", NULL};
 static const char *const deletion_names[] = {"", "Delete", "Retain", NULL};
 
 // ---- where it comes from --------------------------------------------------------------------
@@ -62,6 +63,9 @@ static const struct field image_fields[] = {
     {"path", FIELD_STRING, AT(clonebase_image, path), .required = true, .min = 1,
      .max = LIMIT_KEY_BYTES, .pattern = LINE_PATTERN,
      .help = "Folder that drover exported to, or one bare image, as a path in the store."},
+    {"firmware", FIELD_ENUM, AT(clonebase_image, firmware), .names = firmware_names,
+     .help = "What starts the machine; by default as the image says. A bare image says nothing: it "
+             "needs this, cpus and memory."},
 };
 static const struct table image_table =
     TABLE_WITH_RULES(struct clonebase_image, image_fields, image_rules);

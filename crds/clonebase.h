@@ -23,6 +23,7 @@ struct clonebase_spec {
   struct clonebase_image {
     struct ref store; // "storeRef"
     char *path;
+    int firmware; // enum migration_firmware; ANY = as the image says
   } * image;
   struct clonebase_template {
     char *name;                         // there already; or:

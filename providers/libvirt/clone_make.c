@@ -225,7 +225,7 @@ static int make_seed(struct making *m, struct err *err)
   return failed;
 }
 
-int making_files(struct making *m, struct err *err)
+static int lay_files(struct making *m, struct err *err)
 {
   int copied = making_copies(m) ? copy_job(m, err) : 1;
   if (copied != 1)
@@ -234,6 +234,12 @@ int making_files(struct making *m, struct err *err)
     if (make_disk(m, i, err) != 0)
       return -1;
   return make_nvram(m, err) != 0 || make_seed(m, err) != 0 ? -1 : 1;
+}
+
+int making_files(struct making *m, struct err *err)
+{
+  int made = lay_files(m, err);
+  return made < 0 ? err_prefix(err, "the clone's files in storage '%s'", m->place.name) : made;
 }
 
 // ---- the domain --------------------------------------------------------------------------------

@@ -5,8 +5,9 @@
 # World: the host a, with machines to clone; its pools default, small (an ext4 of 16 MiB, half full), asleep (not active);
 # sockets that answer nonsense. A row ends with the world as it was before.
 #
-#   bad WHAT KIND/NAME REASON SENTENCE    standard input: a manifest, which names parts as {name: PART}. `drover run`
-#       goes on, that object is not ready, for this reason and with this in its message, and nothing has been made.
+#   bad WHAT KIND/NAME REASON SENTENCE    standard input: a manifest, which names parts as {name: PART}. That object is
+#       not ready, for this reason (an ERE) and with this in its message; `drover run` goes on, and nothing has been made.
+#       all_bad runs these rows, all in one process, each in a namespace of its own (which SENTENCE calls default).
 #   life WHAT FUNCTION    more than that: FUNCTION runs in a folder of its own, $ROW
 STAYS=$WORK/small/stays
 RUN_AS=()
@@ -27,7 +28,7 @@ start_run() { # start_run [ARGS...]
   "${RUN_AS[@]}" "$DROVER" run --state "$STATE" --watch "$@" > "$ROW/run" 2>&1 &
   pid=$!
   echo $pid > "$ROW/pid"
-  trap "kill -9 $pid 2> /dev/null || true" EXIT # of the subshell of this row
+  [ $BASHPID = $$ ] || trap "kill -9 $pid 2> /dev/null || true" EXIT # of the subshell of this row
 }
 alive() { kill -0 "$pid" 2> /dev/null; }
 end_run() { # a run that did not crash ends well when it is told to
@@ -45,14 +46,14 @@ kill_runs() {
   done
 }
 
-see() { "$DROVER" get "$1" "$2" --state "$STATE" -o json > "$ROW/object" 2> "$ROW/get"; }
+see() { "$DROVER" get "$1" "$2" -n "${NAMESPACE:-default}" --state "$STATE" -o json > "$ROW/object" 2> "$ROW/get"; }
 fact() { see "$1" "$2" && jq -r "$3" "$ROW/object"; }
 not_ready() { # not_ready KIND NAME REASON SENTENCE
   see "$1" "$2" && jq -e --arg reason "$3" --arg text "$4" '.status.conditions[] | select(.type == "Ready")
-      | .status == "False" and .reason == $reason and (.message | contains($text))' "$ROW/object"
+      | .status == "False" and (.reason | test("^(" + $reason + ")$")) and (.message | contains($text))' "$ROW/object"
 }
 comes_to_say() { # comes_to_say KIND NAME REASON SENTENCE
-  wait_for "${PATIENCE:-15}" not_ready "$@" && return
+  wait_for "${PATIENCE:-40}" not_ready "$@" && return
   echo "$1 $2 does not say $3 and '$4':"
   jq -c '.status.conditions[] | select(.type == "Ready")' "$ROW/object" || cat "$ROW/run"
   return 1
@@ -73,28 +74,54 @@ forget_all() {
   done
 }
 
+named_in() { grep -oE '[{]name: [a-z0-9.-]+' "$1" | sed 's/.*: //' | sort -u || true; }
+whole_row() { # with the parts that it names, and those that these name
+  local name
+  cat > "$ROW/m.yaml"
+  for name in $(named_in "$ROW/m.yaml"); do
+    [ ! -e "$PARTS/$name.yaml" ] || { echo "$name" && named_in "$PARTS/$name.yaml"; }
+  done | sort -u > "$ROW/parts"
+  for name in $(< "$ROW/parts"); do [ ! -e "$PARTS/$name.yaml" ] || cat "$PARTS/$name.yaml"; done > "$ROW/all.yaml"
+  cat "$ROW/m.yaml" >> "$ROW/all.yaml"
+}
+
+rows=0
+bad() { # kept until all_bad; each row in a namespace of its own, with the parts that it names
+  [[ $1 == *"${ONLY:-}"* ]] || return 0
+  rows=$((rows + 1))
+  ROW=$ROWS/bad-$rows
+  mkdir "$ROW"
+  whole_row
+  sed -E "s/metadata: [{]name: ([^,}]*)[}]/metadata: {namespace: r$rows, name: \1}/" "$ROW/all.yaml" >> "$ROWS/bad.yaml"
+  printf '%s\n' "$1" "${2%/*}" "${2#*/}" "$3" "${4//default\//r$rows/}" > "$ROW/row"
+}
+says_why() { # says_why ROW
+  local what
+  mapfile -t what < "$ROWS/bad-$1/row"
+  NAMESPACE=r$1 comes_to_say "${what[@]:1}"
+}
 # What has failed is not looked at over and over.
 does_not_spin() {
-  [ "$(wc -l < "$ROW/run")" -lt 40 ] || { echo "it spins:"; tail "$ROW/run"; return 1; }
+  [ "$(wc -l < "$ROW/run")" -lt $((rows * 12)) ] || { echo "it spins:"; tail -n 30 "$ROW/run"; return 1; }
 }
-
-whole_row() { cat > "$ROW/m.yaml" && whole "$ROW/m.yaml" > "$ROW/all.yaml"; }
-
-bad_row() { # bad_row KIND/NAME REASON SENTENCE
-  start_run -f "$ROW/all.yaml"
-  comes_to_say "${1%/*}" "${1#*/}" "$2" "$3"
-  does_not_spin
-  [ "$(machines a)" = "$before" ] # nothing half-made, nothing away
-  end_run
-  exits 0 delete "${1%/*}" "${1#*/}" # takes back what it made, which is nothing
-  unchanged
-}
-bad() {
+as_before() { world | grep -v /proc/ | diff <(grep -v /proc/ "$WORK/world") -; }
+all_bad() { # all of them at once, in one process
+  local n what
+  [ $rows -gt 0 ] || return 0
   begin
-  whole_row
-  before=$(machines a)
-  try "$1" bad_row "${@:2}"
+  start_run -f "$ROWS/bad.yaml"
+  for ((n = 1; n <= rows; n++)); do
+    mapfile -t what < "$ROWS/bad-$n/row"
+    try "${what[0]}" says_why $n
+  done
+  try "nothing is half-made, nothing away" as_before
+  try "what has failed is left alone" does_not_spin
+  end_status=0
+  end_run > "$ROW/end" 2>&1 || end_status=$?
+  try "the process has gone on" ended_well
+  try "nothing is left" unchanged
 }
+ended_well() { [ $end_status = 0 ] || { cat "$ROW/end"; return 1; }; }
 life() {
   begin
   before=$(machines a)
@@ -165,18 +192,19 @@ def hang_up(c, held): c.close()
 def silent(c, held): held.append(c)
 def nonsense(c, held): c.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" + bytes(range(256)) * 16); held.append(c)
 for name, answer in (("closes", hang_up), ("silent", silent), ("nonsense", nonsense)):
-    threading.Thread(target=serve, args=(os.path.join(sys.argv[1], name), answer)).start()
+    os.makedirs(os.path.join(sys.argv[1], name))
+    threading.Thread(target=serve, args=(os.path.join(sys.argv[1], name, "libvirt-sock"), answer)).start()
 P
 mkdir "$WORK/socks"
 start_daemon nonsense "$WORK/nonsense.pid" "$WORK/nonsense.log" python3 "$WORK/nonsense.py" "$WORK/socks"
 trap 'kill_runs; kill "$(pid_of "$WORK/nonsense.pid")" 2> /dev/null; umount -l "$WORK/small"; finish || exit 1' EXIT
-wait_for 10 test -S "$WORK/socks/nonsense"
+wait_for 10 test -S "$WORK/socks/nonsense/libvirt-sock"
 
 prov here 'allow: [Clone, Import]'
 prov no-clone 'allow: [Export, Import]'
 prov scoped 'allow: [Clone], scope: {vmNames: ["web-*"], storages: [default], networks: [lab]}'
-prov nowhere 'allow: [Clone]' "$WORK/socks/nothing"
-for each in closes silent nonsense; do prov $each 'allow: [Clone]' "$WORK/socks/$each"; done
+prov nowhere 'allow: [Clone]' "$WORK/socks/nothing/libvirt-sock"
+for each in closes silent nonsense; do prov $each 'allow: [Clone]' "$WORK/socks/$each/libvirt-sock"; done
 printf -- '---\napiVersion: drover.dev/v1alpha1\nkind: Provider\nmetadata: {name: far, namespace: other}\nspec: %s\n' \
   "{type: Libvirt, endpoint: \"unix://$SOCKET\", allow: [Clone]}" | part far
 base good 'template: {name: good}' | part good
@@ -185,4 +213,5 @@ secret no-userdata 'user-data: "#cloud-config"'
 mkdir "$VAULT/images"
 cp "$WORK/a/pool/text.qcow2" "$VAULT/images/text.qcow2"
 object ImageStore vault "{file: {path: $VAULT}}" | part vault
+for each in default small; do at a pool-refresh $each > /dev/null; done
 world > "$WORK/world"
