@@ -11,7 +11,6 @@
 #include "crds/cloneset.h"
 #include "providers/clone.h"
 #include "reconcile/base.h"
-#include "reconcile/migration.h"
 
 #define ACTIONS_PER_STEP 8
 #define POLL_MS          200
