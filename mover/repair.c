@@ -77,6 +77,8 @@ static int open_stored_object(struct repairing *k, struct err *err)
     rc = read_manifest(k, err);
   if (rc == 0)
     rc = storage_mender(t->storage, object->key, owner_of(k), t->reader->identity, &t->writer, err);
+  if (rc == 0) // what a repair that was killed left
+    rc = storage_remove_partial(t->lane, object->key, owner_of(k), err);
   session_leave(k->session);
   return rc;
 }

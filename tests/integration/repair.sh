@@ -129,8 +129,10 @@ s3_up() {
 part_s3() {
   s3_up minio
   all s3 "s3://$S3_BUCKET" fetch_s3 store_s3
+  s3 POST "/$S3_BUCKET/x.raw?uploads=" > /dev/null # as a killed one leaves it
+  same "an unfinished upload" 1 "$(s3 GET "/$S3_BUCKET?uploads=" | grep -o '<UploadId>' | wc -l)"
   beside "s3://$S3_BUCKET" fetch_s3 store_s3
-  same "no upload is left" 0 "$(s3 GET "/$S3_BUCKET?uploads=" | grep -o '<UploadId>' | wc -l)"
+  same "is cleared away" 0 "$(s3 GET "/$S3_BUCKET?uploads=" | grep -o '<UploadId>' | wc -l)"
   # A small object is one PUT, whatever of it is damaged.
   is "a small object" 0 "$drover" copy "${quiet[@]}" "${options[@]}" pattern:3Mi "s3://$S3_BUCKET/small.raw"
   fetch_s3 small.raw > "$work/small"
