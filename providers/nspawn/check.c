@@ -7,6 +7,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "base/str.h"
 #include "providers/nspawn/host_internal.h"
 
@@ -137,6 +138,8 @@ static int check_network(const struct host *h, const struct clone_order *c, stru
   if (h->network && !ns_network_is_bridge(h->network))
     return ERROR("Network", "Make the bridge, or change defaults.network.",
                  "'%s' is not a bridge of this host", h->network);
+  if (c->nics.count > LIMIT_NICS)
+    return ERROR("Network", "Ask for fewer cards.", "more than %d cards", LIMIT_NICS);
   for (size_t i = 0; i < c->nics.count; i++) {
     if (nics[i].network && !ns_network_is_bridge(nics[i].network))
       return ERROR("Network", "Name a bridge of the host.", "'%s' is not a bridge of this host",

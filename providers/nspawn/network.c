@@ -6,13 +6,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/buf.h"
+#include "base/limits.h"
 #include "base/str.h"
 #include "providers/nspawn/host_internal.h"
 
@@ -87,13 +90,32 @@ int ns_network_make(const struct host *h, const struct record *r, struct err *er
   return err_prefix(err, "network of '%s'", r->name);
 }
 
-// With the namespace go its cards, and with those the ends on this side.
+// The ends on this side go first: with the namespace they would go, too, but some time later, and
+// until then their names are taken. One that goes meanwhile by itself is no failure.
+static int remove_ends(const struct host *h, const char *name, struct err *err)
+{
+  uint32_t hash = hash_of(h, name);
+  for (unsigned i = 0; i < LIMIT_NICS; i++) {
+    char end[IFNAMSIZ], path[64];
+    struct err failure = ERR_INIT;
+    snprintf(end, sizeof(end), "dr%08x-%u", hash, i);
+    snprintf(path, sizeof(path), "/sys/class/net/%s", end);
+    const char *argv[] = {"ip", "link", "delete", "dev", end, NULL};
+    if (access(path, F_OK) == 0 && ns_run_program(argv, NULL, &failure) != 0 &&
+        access(path, F_OK) == 0)
+      return err_set(err, failure.kind, "%s", failure.message);
+  }
+  return 0;
+}
+
 int ns_network_remove(const struct host *h, const char *name, struct err *err)
 {
   cleanup_free char *namespace = ns_network_namespace(h, name);
   cleanup_free char *path = namespace ? str_printf("/run/netns/%s", namespace) : NULL;
   if (!path)
     return ns_no_memory(err);
+  if (remove_ends(h, name, err) != 0)
+    return -1;
   if (access(path, F_OK) != 0)
     return 0;
   const char *argv[] = {"ip", "netns", "delete", namespace, NULL};

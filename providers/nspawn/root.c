@@ -14,11 +14,17 @@
 #include "base/str.h"
 #include "providers/nspawn/host_internal.h"
 
+#define RACES_MAX 1000
+
 static int open_in(int root, const char *path, int flags)
 {
   struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC),
                          .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-  return (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+  int fd = -1;
+  errno = EAGAIN; // something was renamed while ".." was followed: nobody knows where it leads
+  for (int i = 0; fd < 0 && errno == EAGAIN && i < RACES_MAX; i++)
+    fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+  return fd;
 }
 
 // The folder of a path; ret_name points into path.

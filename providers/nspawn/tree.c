@@ -97,45 +97,53 @@ int ns_tree_bytes(const char *path, int64_t *ret, struct err *err)
 }
 
 // Length of a file's extents that nothing else uses.
-static int own_extents(int fd, int64_t *sum)
+static int own_extents(int fd, struct fiemap *map, int64_t *sum)
 {
-  struct {
-    struct fiemap head;
-    struct fiemap_extent extents[EXTENTS_AT_ONCE];
-  } map;
   for (uint64_t at = 0;;) {
-    memset(&map.head, 0, sizeof(map.head));
-    map.head.fm_start = at;
-    map.head.fm_length = FIEMAP_MAX_OFFSET - at;
-    map.head.fm_flags = FIEMAP_FLAG_SYNC;
-    map.head.fm_extent_count = EXTENTS_AT_ONCE;
-    if (ioctl(fd, FS_IOC_FIEMAP, &map.head) != 0)
+    memset(map, 0, sizeof(*map));
+    map->fm_start = at;
+    map->fm_length = FIEMAP_MAX_OFFSET - at;
+    map->fm_flags = FIEMAP_FLAG_SYNC;
+    map->fm_extent_count = EXTENTS_AT_ONCE;
+    if (ioctl(fd, FS_IOC_FIEMAP, map) != 0)
       return -1;
-    const struct fiemap_extent *e = map.head.fm_extents;
-    for (uint32_t i = 0; i < map.head.fm_mapped_extents; i++, e++) {
+    const struct fiemap_extent *e = map->fm_extents;
+    for (uint32_t i = 0; i < map->fm_mapped_extents; i++, e++) {
       if (!(e->fe_flags & FIEMAP_EXTENT_SHARED))
         *sum += (int64_t)e->fe_length;
       at = e->fe_logical + e->fe_length;
       if (e->fe_flags & FIEMAP_EXTENT_LAST)
         return 0;
     }
-    if (map.head.fm_mapped_extents == 0)
+    if (map->fm_mapped_extents == 0)
       return 0;
   }
 }
 
+struct own {
+  struct fiemap *map;
+  int64_t bytes;
+};
+
 static int add_own(void *arg, const FTSENT *e)
 {
+  struct own *own = arg;
   if (!S_ISREG(e->fts_statp->st_mode) || e->fts_statp->st_blocks == 0)
     return 0;
   cleanup_close int fd = open(e->fts_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-  return fd < 0 ? -1 : own_extents(fd, arg);
+  return fd < 0 ? -1 : own_extents(fd, own->map, &own->bytes);
 }
 
 int ns_tree_own_bytes(const char *path, int64_t *ret, struct err *err)
 {
-  *ret = 0;
-  return walk(path, add_own, ret, err);
+  cleanup_free struct fiemap *map =
+      malloc(sizeof(*map) + EXTENTS_AT_ONCE * sizeof(struct fiemap_extent));
+  struct own own = {.map = map};
+  if (!map)
+    return ns_no_memory(err);
+  int failed = walk(path, add_own, &own, err);
+  *ret = own.bytes;
+  return failed;
 }
 
 int ns_tree_immutable(const char *path, bool on)
