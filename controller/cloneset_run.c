@@ -464,7 +464,7 @@ static void say(struct setting *s)
                 s->k.err.message);
   else if (p->complete)
     keeping_say(&s->k, NULL, true, false, "Complete", text);
-  else if (!s->base_ready && p->create_count)
+  else if (!s->base_ready)
     keeping_say(&s->k, NULL, false, false, "BaseNotReady", s->why);
   else if (overdue(s))
     keeping_say(&s->k, NULL, false, true, "ProgressDeadlineExceeded", text);

@@ -50,9 +50,9 @@ int64_t clonebase_step(struct manager *m, const struct object_key *key);
 int64_t clone_step(struct manager *m, const struct object_key *key);
 int64_t cloneset_step(struct manager *m, const struct object_key *key);
 
-// What needs this Provider or ImageStore: unfinished migrations, bases, clones; -1 = the store
-// fails.
-int64_t dependents_of(struct manager *m, const struct object *o, struct err *err);
+// How many need this Provider or ImageStore: unfinished migrations, bases, clones; -1 = the store
+// fails. *ret_first (NULL allowed) names one of them, "KIND NS/NAME", and is yours.
+int64_t dependents_of(struct manager *m, const struct object *o, char **ret_first, struct err *err);
 
 // manager.c
 // When a lasting object was probed, and how long that holds; a new generation is probed at once.

@@ -80,7 +80,7 @@ static bool clone_needs(const struct object *clone, const struct object *o)
 
 static int64_t count_needing(struct manager *m, enum object_kind kind, const struct object *o,
                              bool (*needs)(const struct object *who, const struct object *o),
-                             struct err *err)
+                             char **first, struct err *err)
 {
   struct object_key *keys CLEANUP(cleanup_free_) = NULL;
   size_t count = 0;
@@ -90,17 +90,23 @@ static int64_t count_needing(struct manager *m, enum object_kind kind, const str
   for (size_t i = 0; i < count; i++) {
     struct object *who CLEANUP(object_free_p) = NULL;
     struct err gone = ERR_INIT;
-    if (m->store->ops->get(m->store, &keys[i], &who, &gone) == 0 && !who->invalid)
-      needing += needs(who, o);
+    if (m->store->ops->get(m->store, &keys[i], &who, &gone) != 0 || who->invalid || !needs(who, o))
+      continue;
+    needing++;
+    if (!*first)
+      *first = str_printf("%s %s/%s", object_kind_info(kind)->kind, who->meta.ns, who->meta.name);
   }
   return needing;
 }
 
-int64_t dependents_of(struct manager *m, const struct object *o, struct err *err)
+int64_t dependents_of(struct manager *m, const struct object *o, char **ret_first, struct err *err)
 {
-  int64_t migrations = count_needing(m, OBJECT_VM_MIGRATION, o, migration_needs, err);
-  int64_t bases = count_needing(m, OBJECT_CLONE_BASE, o, base_needs, err);
-  int64_t clones = count_needing(m, OBJECT_CLONE, o, clone_needs, err);
+  cleanup_free char *first = NULL;
+  int64_t migrations = count_needing(m, OBJECT_VM_MIGRATION, o, migration_needs, &first, err);
+  int64_t bases = count_needing(m, OBJECT_CLONE_BASE, o, base_needs, &first, err);
+  int64_t clones = count_needing(m, OBJECT_CLONE, o, clone_needs, &first, err);
+  if (ret_first)
+    *ret_first = TAKE(first);
   return migrations < 0 || bases < 0 || clones < 0 ? -1 : migrations + bases + clones;
 }
 
@@ -140,11 +146,13 @@ static int64_t step_deleting(struct lasting *l)
   struct err err = ERR_INIT;
   if (!object_has_finalizer(l->o, CRDS_FINALIZER))
     return -1;
-  int64_t left = dependents_of(l->m, l->o, &err);
+  cleanup_free char *first = NULL;
+  int64_t left = dependents_of(l->m, l->o, &first, &err);
   if (left == 0)
     return set_cleanup_finalizer(l->m, l->o, false, &err) == 0 ? -1 : 1000;
-  char text[128];
-  snprintf(text, sizeof(text), "deletion waits for %lld object(s) that need it", (long long)left);
+  char text[768];
+  snprintf(text, sizeof(text), "deletion waits for %lld object(s) that need it: %s%s",
+           (long long)left, first ? first : "", left > 1 ? " and others" : "");
   *l->dependents = left;
   say(l, false, "InUse", left < 0 ? err.message : text);
   return WAITING_INTERVAL_MS;
@@ -163,7 +171,7 @@ static int64_t step_probe(struct lasting *l, const struct lasting_kind *kind)
 {
   struct err err = ERR_INIT;
   int64_t wait_ms = 0;
-  int64_t dependents = dependents_of(l->m, l->o, &err);
+  int64_t dependents = dependents_of(l->m, l->o, NULL, &err);
   if (dependents >= 0)
     *l->dependents = dependents;
   if (!due(l, &wait_ms))

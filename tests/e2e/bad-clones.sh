@@ -124,7 +124,6 @@ all_bad() { # all of them at once, in one process
 ended_well() { [ $end_status = 0 ] || { cat "$ROW/end"; return 1; }; }
 life() {
   begin
-  before=$(machines a)
   try "$1" "$2"
 }
 
