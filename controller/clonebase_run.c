@@ -305,8 +305,17 @@ static int act_let_go(struct basing *b, struct err *err)
   if (!b->k.owned->count)
     return 0;
   const struct owned_status *o = b->k.owned->items;
-  cleanup_free char *text = str_printf("stays: %s %s", o->kind, o->id);
-  b->k.m->store->ops->event(b->k.m->store, b->k.o, "Normal", "Retained", text);
+  struct owned view = keeping_owned_view(o);
+  struct err failed = ERR_INIT;
+  struct provider *p;
+  // What cannot be given back now is let go all the same: that is what was asked for.
+  bool given = basing_provider(b, &p, &failed) == 0 &&
+               provider_base_release(p, &view, b->k.owner, &failed) == 0;
+  cleanup_free char *text = given
+                                ? str_printf("stays: %s %s", o->kind, o->id)
+                                : str_printf("stays, and bears the mark of drover still: %s %s: %s",
+                                             o->kind, o->id, failed.message);
+  b->k.m->store->ops->event(b->k.m->store, b->k.o, given ? "Normal" : "Warning", "Retained", text);
   keeping_disown(&b->k, o);
   return 0;
 }

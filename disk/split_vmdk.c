@@ -200,7 +200,7 @@ static int take_file(struct split *s, const char *name, size_t *ret, struct err 
 
 static int place_extent(struct split *s, const struct extent_line *line, struct err *err)
 {
-  size_t file;
+  size_t file = 0;
   if (line->sectors > LIMIT_DISK_BYTES / VMDK_SECTOR ||
       line->offset_sectors > LIMIT_DISK_BYTES / VMDK_SECTOR)
     return probe_corrupt(err, "an extent of %llu sectors", line->sectors);

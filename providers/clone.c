@@ -273,6 +273,7 @@ RUN(base_check, c->order, &c->findings)
 RUN(base_plan, c->order, &c->owned)
 RUN(base_make, c->order, &job->owned, &c->base)
 RUN(base_get, &job->owned, &c->base)
+RUN(base_release, &job->owned, c->text)
 RUN(clone_check, c->order, &c->findings)
 RUN(clone_plan, c->order, &c->owned)
 RUN(clone_make, c->order, &job->owned, &c->clone)
@@ -324,6 +325,13 @@ int provider_base_get(struct provider *p, const struct owned *o, struct base_see
 {
   struct given g = {run_base_get, "look at a base", .owned = o};
   return RUN_MOVE(p, &g, base, ret, err);
+}
+
+int provider_base_release(struct provider *p, const struct owned *o, const char *owner,
+                          struct err *err)
+{
+  struct given g = {run_base_release, "give a base back", .owned = o, .text = owner};
+  return run_plain(p, &g, err);
 }
 
 int provider_clone_check(struct provider *p, const struct clone_order *c, struct findings *f,

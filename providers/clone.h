@@ -149,6 +149,11 @@ int provider_base_make(struct provider *p, const struct base_order *b, const str
 int provider_base_get(struct provider *p, const struct owned *o, struct base_seen *ret,
                       struct err *err);
 
+// Gives a base back to whoever had it: without our mark, as it was before it was guarded, to be
+// started and changed again. One that is gone, or never was ours, is left as it is: 0.
+int provider_base_release(struct provider *p, const struct owned *o, const char *owner,
+                          struct err *err);
+
 // What stands against this clone: a mode that the storage cannot, template values that the
 // platform cannot or that are out of range, no space, a network that is missing.
 int provider_clone_check(struct provider *p, const struct clone_order *c, struct findings *f,
@@ -192,6 +197,7 @@ struct clone_ops {
   int (*base_make)(void *h, const struct base_order *b, const struct owned *o,
                    struct base_seen *ret, struct err *err);
   int (*base_get)(void *h, const struct owned *o, struct base_seen *ret, struct err *err);
+  int (*base_release)(void *h, const struct owned *o, const char *owner, struct err *err);
   int (*clone_check)(void *h, const struct clone_order *c, struct findings *f, struct err *err);
   int (*clone_plan)(void *h, const struct clone_order *c, struct owned *ret, struct err *err);
   int (*clone_make)(void *h, const struct clone_order *c, const struct owned *o,

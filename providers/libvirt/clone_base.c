@@ -335,3 +335,26 @@ int host_base_get(void *handle, const struct owned *owned, struct base_seen *ret
     return err_set(err, ERR_NOT_FOUND, "VM '%s' is not registered as a base", b.vm.name);
   return tell(h, &b, !registered, ret, err);
 }
+
+// Clones may rest upon it still, if their objects were retained as well: then it stays guarded.
+int host_base_release(void *handle, const struct owned *owned, const char *owner, struct err *err)
+{
+  struct host *h = handle;
+  struct base b CLEANUP(base_release) = {0};
+  struct err problem = ERR_INIT;
+  if (base_load(h, owned->id, &b, &problem) != 0)
+    return problem.kind == ERR_NOT_FOUND ? 0 : err_set(err, problem.kind, "%s", problem.message);
+  if (!str_eq(b.mark.kind, MARK_BASE) || !owner_same(b.mark.owner, owner))
+    return 0;
+  if (host_base_needed(h, &b.vm, owned->id, err) != 0)
+    return -1;
+  for (size_t i = 0; i < b.vm.disks.count; i++) {
+    const char *argv[] = {"chmod", "u+w", "--", vm_disk_at(&b.vm, i)->path, NULL};
+    if (host_check_run(h, argv, err) != 0)
+      return -1;
+  }
+  if (virDomainSetMetadata(b.domain, VIR_DOMAIN_METADATA_ELEMENT, NULL, NULL, XML_DROVER_NS,
+                           VIR_DOMAIN_AFFECT_CONFIG) == 0)
+    return 0;
+  return host_fail(err, "take the mark off VM '%s'", b.vm.name);
+}

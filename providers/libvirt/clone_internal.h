@@ -85,6 +85,8 @@ void copy_job_end(struct host *h, const char *uid); // cancels it; NULL: all
 
 int host_remove_clone(struct host *h, const struct owned *o, const char *owner, struct err *err);
 int host_remove_base(struct host *h, const struct owned *o, const char *owner, struct err *err);
+// ERR_BUSY: a disk of base `uuid` is in use by another VM.
+int host_base_needed(struct host *h, const struct vm *vm, const char *uuid, struct err *err);
 
 // ---- the guest agent ---------------------------------------------------------------------------
 
@@ -99,6 +101,7 @@ int host_base_plan(void *h, const struct base_order *b, struct owned *ret, struc
 int host_base_make(void *h, const struct base_order *b, const struct owned *o,
                    struct base_seen *ret, struct err *err);
 int host_base_get(void *h, const struct owned *o, struct base_seen *ret, struct err *err);
+int host_base_release(void *h, const struct owned *o, const char *owner, struct err *err);
 int host_clone_check(void *h, const struct clone_order *c, struct findings *f, struct err *err);
 int host_clone_plan(void *h, const struct clone_order *c, struct owned *ret, struct err *err);
 int host_clone_make(void *h, const struct clone_order *c, const struct owned *o,

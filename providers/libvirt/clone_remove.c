@@ -75,7 +75,7 @@ int host_remove_clone(struct host *h, const struct owned *o, const char *owner, 
 
 // ---- bases -------------------------------------------------------------------------------------
 
-static int not_needed(struct host *h, const struct vm *vm, const char *uuid, struct err *err)
+int host_base_needed(struct host *h, const struct vm *vm, const char *uuid, struct err *err)
 {
   for (size_t i = 0; i < vm->disks.count; i++) {
     const char *path = vm_disk_at(vm, i)->path;
@@ -129,7 +129,7 @@ int host_remove_base(struct host *h, const struct owned *o, const char *owner, s
   if (virDomainIsActive(domain) == 1)
     return err_set(err, ERR_BUSY, "base '%s' runs", vm.name);
   find_paths(h, domain, &x, &vm);
-  if (not_needed(h, &vm, o->id, err) != 0 || remove_disks(h, &vm, err) != 0)
+  if (host_base_needed(h, &vm, o->id, err) != 0 || remove_disks(h, &vm, err) != 0)
     return -1;
   return host_undefine(domain, true, err);
 }

@@ -241,6 +241,7 @@ static const struct clone_ops clone_verbs = {
     .base_plan = host_base_plan,
     .base_make = host_base_make,
     .base_get = host_base_get,
+    .base_release = host_base_release,
     .clone_check = host_clone_check,
     .clone_plan = host_clone_plan,
     .clone_make = host_clone_make,

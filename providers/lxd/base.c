@@ -93,6 +93,8 @@ int lxd_base_get(void *h, const struct owned *o, struct base_seen *ret, struct e
     return get_template(l, o->id, ret, err);
   if (lxd_instance(l, o->id, &instance, err) != 0)
     return -1;
+  if (!str_eq(lxd_config(instance, LXD_CONFIG_KIND), "Base"))
+    return err_set(err, ERR_NOT_FOUND, "instance '%s' is not registered as a base", o->id);
   *ret = (struct base_seen){0};
   return fill(instance, is_made(instance), 0, ret, err);
 }

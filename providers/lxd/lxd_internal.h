@@ -240,6 +240,7 @@ int lxd_base_plan(void *h, const struct base_order *b, struct owned *ret, struct
 int lxd_base_make(void *h, const struct base_order *b, const struct owned *o, struct base_seen *ret,
                   struct err *err);
 int lxd_base_get(void *h, const struct owned *o, struct base_seen *ret, struct err *err);
+int lxd_base_release(void *h, const struct owned *o, const char *owner, struct err *err);
 // base.c, for clone_check.c and clone.c: identity of the content; yours. NULL: it is no base.
 char *lxd_revision(struct json_object *instance);
 int lxd_clone_check(void *h, const struct clone_order *c, struct findings *f, struct err *err);

@@ -163,6 +163,7 @@ static const struct clone_ops clones = {
     .base_plan = lxd_base_plan,
     .base_make = lxd_base_make,
     .base_get = lxd_base_get,
+    .base_release = lxd_base_release,
     .clone_check = lxd_clone_check,
     .clone_plan = lxd_clone_plan,
     .clone_make = lxd_clone_make,

@@ -32,7 +32,7 @@ static int set_config(struct lxd *l, const char *id, const char *const *keys, co
   return lxd_patch(l, id, body, err);
 }
 
-// An instance that was there before goes on without our marks.
+// It goes on without our marks.
 static int give_back(struct lxd *l, struct json_object *instance, struct err *err)
 {
   static const char *const ours[] = {LXD_CONFIG_KIND,  LXD_CONFIG_STATE,  LXD_CONFIG_BASE,
@@ -71,8 +71,7 @@ static int check_free(struct lxd *l, struct json_object *instance, const struct 
     return -1;
   if (clone)
     return err_set(err, ERR_BUSY, "base '%s' has clones still, such as '%s'", o->id, clone);
-  bool taken = lxd_config(instance, LXD_CONFIG_TAKEN);
-  if (!taken && lxd_is_running(instance))
+  if (lxd_is_running(instance))
     return err_set(err, ERR_BUSY, "instance '%s' runs", o->id);
   if (lxd_busy(l, o->id, &busy, err) != 0)
     return -1;
@@ -96,8 +95,6 @@ static int remove_instance(struct lxd *l, const struct owned *o, const char *own
                    "instance '%s' does not bear the mark of this object; it is left alone", o->id);
   if (check_free(l, instance, o, err) != 0)
     return -1;
-  if (str_eq(o->kind, "Base") && lxd_config(instance, LXD_CONFIG_TAKEN))
-    return give_back(l, instance, err);
   if (begin(l, instance, err) != 0 || lxd_settle_new(l, o->id, &progress, err) != 0)
     return -1;
   return progress.running ? err_set(err, ERR_BUSY, "'%s' is being removed", o->id) : 0;
@@ -113,4 +110,17 @@ int lxd_remove(void *h, const struct owned *o, const char *owner, struct err *er
   if (str_eq(o->kind, "Base") || str_eq(o->kind, "Clone"))
     return remove_instance(h, o, owner, err);
   return err_set(err, ERR_INTERNAL, "LXD has nothing of the kind '%s'", o->kind ? o->kind : "");
+}
+
+int lxd_base_release(void *h, const struct owned *o, const char *owner, struct err *err)
+{
+  struct lxd *l = h;
+  cleanup_json struct json_object *instance = NULL;
+  if (!str_eq(o->kind, "Base"))
+    return 0;
+  if (lxd_instance_if(l, o->id, &instance, err) != 0)
+    return -1;
+  if (!instance || !owner_same(lxd_config(instance, LXD_CONFIG_OWNER), owner))
+    return 0;
+  return give_back(l, instance, err);
 }

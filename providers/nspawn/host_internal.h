@@ -225,6 +225,7 @@ int ns_base_plan(void *handle, const struct base_order *b, struct owned *ret, st
 int ns_base_make(void *handle, const struct base_order *b, const struct owned *o,
                  struct base_seen *ret, struct err *err);
 int ns_base_get(void *handle, const struct owned *o, struct base_seen *ret, struct err *err);
+int ns_base_release(void *handle, const struct owned *o, const char *owner, struct err *err);
 // The folder of a base that clones may be made of, and what its content is now.
 #define REVISION_BYTES 80
 int ns_base_look(const struct host *h, const char *id, char revision[REVISION_BYTES],

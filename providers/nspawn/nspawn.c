@@ -293,6 +293,7 @@ static const struct clone_ops clones = {
     .base_plan = ns_base_plan,
     .base_make = ns_base_make,
     .base_get = ns_base_get,
+    .base_release = ns_base_release,
     .clone_check = ns_clone_check,
     .clone_plan = ns_clone_plan,
     .clone_make = ns_clone_make,

@@ -72,3 +72,28 @@ int ns_remove_owned(void *handle, const struct owned *o, const char *owner, stru
     return -1;
   return take_away(h, &r, &lock, err);
 }
+
+// Its name is the one that it was given as a base, where clones look for it.
+int ns_base_release(void *handle, const struct owned *o, const char *owner, struct err *err)
+{
+  struct host *h = handle;
+  struct record r cleanup_record = {0};
+  struct err failure = ERR_INIT;
+  cleanup_close int lock = -1;
+  cleanup_free char *path = ns_name_ok(o->id) ? ns_machine_path(h, o->id) : NULL;
+  if (!path || !str_eq(o->kind, "Base"))
+    return 0;
+  if (ns_record_load(h, o->id, &r, &failure) != 0)
+    return failure.kind == ERR_NOT_FOUND ? 0 : err_set(err, failure.kind, "%s", failure.message);
+  if (!owner_same(r.owner, owner) || !str_eq(r.kind, "Base") || ns_place_taken(h, &r))
+    return 0;
+  if (ns_machine_lock(h, o->id, &lock, err) != 0 || check_dependents(h, r.name, err) != 0)
+    return -1;
+  if (ns_is_subvolume(path)) {
+    if (ns_subvolume_read_only(path, false, err) != 0)
+      return -1;
+  } else {
+    ns_tree_immutable(path, false);
+  }
+  return ns_record_remove(h, r.name, err);
+}

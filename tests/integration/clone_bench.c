@@ -79,7 +79,7 @@ static const struct field settings_fields[] = {
     PART(bench_settings, "guest", guest, &guest_table),
     FLAG(bench_settings, "runs", runs), FLAG(bench_settings, "noShutdown", no_shutdown),
     FLAG(bench_settings, "noExec", no_exec), FLAG(bench_settings, "noSnapshots", no_snapshots),
-    FLAG(bench_settings, "noSource", no_source), NUMBER(bench_settings, "bootMs", boot_ms),
+    FLAG(bench_settings, "noSource", no_source), FLAG(bench_settings, "release", release), NUMBER(bench_settings, "bootMs", boot_ms),
     NUMBER(bench_settings, "linkedBytes", linked_bytes), TEXT(bench_settings, "address", address),
     TEXT(bench_settings, "gateway", gateway), NUMBER(bench_settings, "cpus", cpus),
     NUMBER(bench_settings, "memoryBytes", memory_bytes),
@@ -412,7 +412,9 @@ static bool take_away(const struct owned *o, const char *owner)
   struct err ignored = ERR_INIT;
   if (str_eq(o->kind, "Clone"))
     provider_clone_power(provider, o->id, POWER_OFF, &ignored);
-  if (remove_complete(o, owner, &err) == 0)
+  bool given_back = settings.release && str_eq(o->kind, "Base");
+  if ((given_back ? provider_base_release(provider, o, owner, &err)
+                  : remove_complete(o, owner, &err)) == 0)
     return true;
   printf("left behind: %s %s: %s\n", o->kind, o->id, err.message);
   return false;

@@ -56,6 +56,7 @@ struct bench_settings {
   bool no_exec;            // nothing inside runs commands
   bool no_snapshots;       // snapshot verbs are ERR_UNSUPPORTED
   bool no_source;          // clones of clones are ERR_UNSUPPORTED
+  bool release;            // the base is given back in the end, not removed
   int64_t boot_ms;         // until a clone answers; 0 = 60 s
   int64_t linked_bytes;    // most that a fresh linked clone takes; 0 = 1 MiB
   char *address, *gateway; // a fixed address that a clone can be given: "10.9.0.7/24"

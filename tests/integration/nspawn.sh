@@ -280,7 +280,11 @@ END
 }
 
 # A systemd takes five inotify instances, of 128 that root has by default; other tests boot containers as well.
-[ "$(< /proc/sys/fs/inotify/max_user_instances)" -ge 1024 ] || echo 1024 > /proc/sys/fs/inotify/max_user_instances
+instances=$(< /proc/sys/fs/inotify/max_user_instances)
+if [ "$instances" -lt 1024 ]; then
+  echo 1024 > /proc/sys/fs/inotify/max_user_instances
+  at_end "echo $instances > /proc/sys/fs/inotify/max_user_instances"
+fi
 at_end stop_all
 "run_${1:?usage: nspawn.sh btrfs|xfs|ext4|systemd|kill|refuse}"
 finish
