@@ -217,6 +217,10 @@ int basing_remove_finalizer(struct basing *b, struct err *err)
     if (delete_unregistered(b, migration, err) != 0 ||
         (!migration->meta.deletion_timestamp && store->ops->remove(store, migration, err) != 0))
       return -1;
+    // It may have to take something back, and this base waits for it; `drover delete` leaves
+    // migrations asleep that nobody named.
+    keeping_nudge(&b->k, OBJECT_VM_MIGRATION, NULL, name, 0);
+    return 0;
   }
   return set_cleanup_finalizer(b->k.m, b->k.o, false, err);
 }

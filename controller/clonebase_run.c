@@ -403,6 +403,10 @@ static bool ready_changed(const struct basing *b)
 static bool goes_on(struct basing *b, const struct base_step *step, int64_t *ret_after_ms)
 {
   switch (step->action) {
+  case BASE_ACT_REMOVE_FINALIZER:
+    if (object_has_finalizer(b->k.o, CRDS_FINALIZER))
+      *ret_after_ms = POLL_MS;
+    return false;
   case BASE_ACT_CHECK:
     *ret_after_ms = POLL_MS;
     return b->st->memory.checked;
