@@ -40,7 +40,7 @@ static int is_as_called(const struct vm_disk *d, const struct image_info *info, 
 {
   const char *dot = strrchr(d->path, '.');
   int called = format_named(dot ? dot + 1 : NULL);
-  if (d->format != DISK_FORMAT_ANY || info->format != DISK_FORMAT_RAW ||
+  if (d->format != DISK_FORMAT_ANY || info->format != DISK_FORMAT_RAW || info->size_bytes == 0 ||
       called == DISK_FORMAT_ANY || called == DISK_FORMAT_RAW)
     return 0;
   return err_set(err, ERR_CORRUPT, "%s is no %s image: it does not begin as one", d->path, dot + 1);
