@@ -1,4 +1,10 @@
-foreach(part IN ITEMS suite reflink refused kills many inside remote)
+foreach(part IN ITEMS refused inside)
   drover_script_test(clones-libvirt-${part} integration clones-libvirt.sh ${part})
+endforeach()
+foreach(part IN ITEMS suite reflink remote)
+  drover_script_test(clones-libvirt-${part} "integration;slow" clones-libvirt.sh ${part})
+endforeach()
+foreach(part IN ITEMS kills many)
+  drover_script_test(clones-libvirt-${part} "integration;long" clones-libvirt.sh ${part})
 endforeach()
 set_tests_properties(clones-libvirt-suite PROPERTIES TIMEOUT 1800) # some twenty boots, emulated

@@ -75,7 +75,7 @@ run_suite() { # WHAT DESCRIPTION
 # order NAME UID BASE [JQ]: an order for a clone
 order() {
   jq -n --arg n "$1" --arg u "$2" --arg b "$3" "{name: \$n, uid: \$u, owner: (\"install/ns/\" + \$n + \"/\" + \$u + \"/0\"),
-    base: \$b, mode: \"Linked\", hostname: \$n, machineID: (\$u | gsub(\"-\"; \"\")), macSeed: \$u[0:6]} | ${4:-.}"
+    base: \$b, mode: \"Linked\", hostname: \$n, machineID: (\$u | gsub(\"-\"; \"\"))} | ${4:-.}"
 }
 new_uid() { cat /proc/sys/kernel/random/uuid; }
 # tells WHAT FILTER: $out, one JSON object, makes the filter true
@@ -211,7 +211,6 @@ part_refused() {
   check "a card without network" '.nics = [{}, {}]' "Error CloneNetwork: network card 2"
   check "no MAC" '.nics = [{network: "lab", mac: "x"}]' "Error CloneMAC"
   check "a group's MAC" '.nics = [{mac: "53:54:00:00:00:01"}]' "Error CloneMAC"
-  check "no seed of MACs" '.macSeed = "xyz"' "Error CloneMAC"
   check "an address without prefix" '.addresses = ["10.0.0.7"]' "Error CloneAddress"
   check "no address" '.addresses = ["10.0.0.300/24"]' "Error CloneAddress"
   check "a gateway alone" '.gateway = "10.0.0.1"' "a gateway without a fixed address"

@@ -1,4 +1,10 @@
 # The clone verbs of LXD; debian and cloud need a Debian mirror once, for the images that are kept in the cache folder.
-foreach(part IN ITEMS btrfs dir https template server debian cloud convert kill wrong)
+foreach(part IN ITEMS btrfs convert wrong)
   drover_script_test(lxd-${part} integration lxd.sh ${part})
+endforeach()
+foreach(part IN ITEMS dir https template server)
+  drover_script_test(lxd-${part} "integration;slow" lxd.sh ${part})
+endforeach()
+foreach(part IN ITEMS debian cloud kill)
+  drover_script_test(lxd-${part} "integration;long" lxd.sh ${part})
 endforeach()

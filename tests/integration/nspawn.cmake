@@ -1,4 +1,10 @@
 # The Nspawn provider on three file systems. The suite boots Debian some forty times.
-foreach(part IN ITEMS btrfs xfs ext4 systemd kill refuse)
+foreach(part IN ITEMS btrfs refuse)
   drover_script_test(nspawn-${part} integration nspawn.sh ${part})
+endforeach()
+foreach(part IN ITEMS xfs ext4)
+  drover_script_test(nspawn-${part} "integration;slow" nspawn.sh ${part})
+endforeach()
+foreach(part IN ITEMS systemd kill)
+  drover_script_test(nspawn-${part} "integration;long" nspawn.sh ${part})
 endforeach()
