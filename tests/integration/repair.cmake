@@ -1,3 +1,6 @@
-foreach(part IN ITEMS file nfs s3 radosgw http refused)
+foreach(part IN ITEMS file http refused)
   drover_script_test(repair-${part} integration repair.sh ${part})
+endforeach()
+foreach(part IN ITEMS nfs s3 radosgw)
+  drover_script_test(repair-${part} "integration;slow" repair.sh ${part})
 endforeach()
