@@ -58,7 +58,6 @@ X
   clone_row "one (the whole command)" "$hand s" "$ours s" "$(ratio "$ours" "$hand")"
   "$DROVER" delete dclone one-1 one-2 one-3 one-4 one-5 --state "$WORK/clones.db" > /dev/null
   all=$(seconds hand_domains "$clones")
-  hand=$(du -sk --apparent-size=no "$WORK/a/pool" 2> /dev/null | cut -f1)
   drop_domains hand-
   doc CloneSet many "{replicas: $clones, baseRef: {name: golden}, template: {powerState: \"Off\"}}" > "$WORK/clones.yaml"
   ours=$(seconds apply_clones)
