@@ -90,6 +90,13 @@ struct field {
   const char *help; // explain text, one sentence, with the unit
 };
 
+// Rows of plain structs, whose fields have neither bounds nor help: FIELD_ROW(STRING, "name",
+// struct, member).
+#define FIELD_ROW(kind, json, s, member)                                                           \
+  {                                                                                                \
+    .name = (json), .type = FIELD_##kind, .offset = offsetof(struct s, member)                     \
+  }
+
 // Said of a whole object after its fields are in; `message` is what the API server says too (CEL).
 struct rule {
   const char *message;

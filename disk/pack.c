@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <string.h>
+
 #include "disk/copy.h"
 #include "disk/pack_internal.h"
 
@@ -16,6 +18,15 @@ uint64_t pack_data_chunks(const struct extents *map)
     next = end > next ? end : next;
   }
   return chunks;
+}
+
+size_t pack_end_give(struct pack_end *e, size_t room, uint8_t *into)
+{
+  size_t left = e->length - e->given;
+  size_t length = left < room ? left : room;
+  memcpy(into, e->bytes + e->given, length);
+  e->given += length;
+  return length;
 }
 
 void pack_free(struct pack *p)

@@ -57,6 +57,15 @@ struct pack {
   size_t late_header_bytes;
 };
 
+// A trailer that is made as a whole and given piece by piece. bytes NULL: not made yet; freed by
+// the pack.
+struct pack_end {
+  uint8_t *bytes;
+  size_t length, given;
+};
+// What comes next, at most `room` bytes of it; 0: that was all.
+size_t pack_end_give(struct pack_end *e, size_t room, uint8_t *into);
+
 // map and size as for a layout; map is only used by this call.
 int pack_new_raw_zst(const struct extents *map, uint64_t guest_bytes, struct pack **ret,
                      struct err *err);

@@ -45,8 +45,7 @@ struct qcow2_pack {
   uint64_t *blocks;                    // refcount blocks laid down: their offsets
   uint64_t block;                      // how many: the first one that is not
   uint16_t counts[WINDOW * REFCOUNTS]; // refcounts from that one on
-  uint8_t *end;                        // all that comes after the last cluster, once it is made
-  size_t end_bytes, end_given;
+  struct pack_end end;
 };
 
 // ---- clusters -------------------------------------------------------------------------------
@@ -288,11 +287,11 @@ static int make_end(struct qcow2_pack *p, uint64_t offset, struct err *err)
   size_t gap = gap_before(offset);
   uint64_t to = offset + gap;
   const struct end e = plan_end(p, to);
-  p->end_bytes = gap + (e.l2 + e.l1 + e.refs + e.blocks) * CLUSTER;
-  p->end = calloc(1, p->end_bytes);
-  if (!p->end)
+  p->end.length = gap + (e.l2 + e.l1 + e.refs + e.blocks) * CLUSTER;
+  p->end.bytes = calloc(1, p->end.length);
+  if (!p->end.bytes)
     return err_set(err, ERR_NO_MEMORY, "no memory for the tables of a qcow2");
-  uint8_t *at = p->end + gap;
+  uint8_t *at = p->end.bytes + gap;
   if (p->l2_open)
     at = put_l2(p, to, at);
   to += e.l2 * CLUSTER;
@@ -307,12 +306,9 @@ static int trailer(struct pack *base, uint64_t offset, uint8_t *into, size_t *re
                    struct err *err)
 {
   struct qcow2_pack *p = (struct qcow2_pack *)base;
-  if (!p->end && make_end(p, offset, err) != 0)
+  if (!p->end.bytes && make_end(p, offset, err) != 0)
     return -1;
-  size_t left = p->end_bytes - p->end_given;
-  *ret_length = left < base->room_bytes ? left : base->room_bytes;
-  memcpy(into, p->end + p->end_given, *ret_length);
-  p->end_given += *ret_length;
+  *ret_length = pack_end_give(&p->end, base->room_bytes, into);
   return 0;
 }
 
@@ -323,7 +319,7 @@ static void qcow2_free(struct pack *base)
   struct qcow2_pack *p = (struct qcow2_pack *)base;
   free(p->l1);
   free(p->blocks);
-  free(p->end);
+  free(p->end.bytes);
   free(p);
 }
 

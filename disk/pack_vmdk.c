@@ -75,8 +75,7 @@ struct vmdk_pack {
   uint32_t *directory; // by table: the sector where it lies, 0 = it has no grains; in order
   uint32_t table[TABLE_ENTRIES], table_number;
   bool table_open; // has grains and is not laid down yet
-  uint8_t *end;    // all that comes after the last grain, once it is made
-  size_t end_bytes, end_given;
+  struct pack_end end;
 };
 
 const char *const vmdk_adapter_names[] = {"", "lsilogic", "buslogic", "ide", NULL};
@@ -274,19 +273,19 @@ static int make_end(struct vmdk_pack *p, uint64_t offset, struct err *err)
 {
   if (check_end(offset + end_bytes(p), err) != 0)
     return -1;
-  p->end = calloc(1, end_bytes(p));
-  if (!p->end)
+  p->end.bytes = calloc(1, end_bytes(p));
+  if (!p->end.bytes)
     return err_set(err, ERR_NO_MEMORY, "no memory for the grain directory");
-  uint8_t *at = p->end;
+  uint8_t *at = p->end.bytes;
   if (p->table_open)
     at = put_table(p, offset, at);
   at = put_marker(at, MARKER_DIRECTORY, directory_bytes(p) / SECTOR);
-  uint64_t directory_at = (offset + (uint64_t)(at - p->end)) / SECTOR;
+  uint64_t directory_at = (offset + (uint64_t)(at - p->end.bytes)) / SECTOR;
   memcpy(at, p->directory, p->tables * sizeof(*p->directory));
   at = put_marker(at + directory_bytes(p), MARKER_FOOTER, 1);
   put_header(p, directory_at, at);
   at = put_marker(at + SECTOR, MARKER_END, 0);
-  p->end_bytes = (size_t)(at - p->end);
+  p->end.length = (size_t)(at - p->end.bytes);
   return 0;
 }
 
@@ -294,12 +293,9 @@ static int trailer(struct pack *base, uint64_t offset, uint8_t *into, size_t *re
                    struct err *err)
 {
   struct vmdk_pack *p = (struct vmdk_pack *)base;
-  if (!p->end && make_end(p, offset, err) != 0)
+  if (!p->end.bytes && make_end(p, offset, err) != 0)
     return -1;
-  size_t left = p->end_bytes - p->end_given;
-  *ret_length = left < base->room_bytes ? left : base->room_bytes;
-  memcpy(into, p->end + p->end_given, *ret_length);
-  p->end_given += *ret_length;
+  *ret_length = pack_end_give(&p->end, base->room_bytes, into);
   return 0;
 }
 
@@ -309,7 +305,7 @@ static void vmdk_free(struct pack *base)
 {
   struct vmdk_pack *p = (struct vmdk_pack *)base;
   free(p->directory);
-  free(p->end);
+  free(p->end.bytes);
   free(p);
 }
 

@@ -19,22 +19,10 @@ const char *const clone_mode_names[] = {"Linked", "PreferLinked", "Reflink", "Fu
 
 // ---- plain data --------------------------------------------------------------------------------
 
-#define TEXT(s, json, member)                                                                      \
-  {                                                                                                \
-    .name = (json), .type = FIELD_STRING, .offset = offsetof(struct s, member)                     \
-  }
-#define NUMBER(s, json, member)                                                                    \
-  {                                                                                                \
-    .name = (json), .type = FIELD_INT, .offset = offsetof(struct s, member)                        \
-  }
-#define FLAG(s, json, member)                                                                      \
-  {                                                                                                \
-    .name = (json), .type = FIELD_BOOL, .offset = offsetof(struct s, member)                       \
-  }
-#define STRINGS(s, json, member)                                                                   \
-  {                                                                                                \
-    .name = (json), .type = FIELD_STRINGS, .offset = offsetof(struct s, member)                    \
-  }
+#define TEXT(s, json, member)    FIELD_ROW(STRING, json, s, member)
+#define NUMBER(s, json, member)  FIELD_ROW(INT, json, s, member)
+#define FLAG(s, json, member)    FIELD_ROW(BOOL, json, s, member)
+#define STRINGS(s, json, member) FIELD_ROW(STRINGS, json, s, member)
 
 // clang-format off
 static const struct field base_order_fields[] = {

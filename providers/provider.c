@@ -183,10 +183,16 @@ OUT_RELEASE(release_made, vm_made_release, made)
 
 // ---- on the provider's thread ------------------------------------------------------------------
 
+// Verbs about the disks of VMs, on a platform that has none: its `no_disks` says so.
+static int cannot(const struct provider_ops *ops, struct err *err)
+{
+  return err_set(err, ERR_UNSUPPORTED, "%s", ops->no_disks);
+}
+
 #define RUN(name, ...)                                                                             \
   static int run_##name(const struct provider_ops *ops, void *h, struct job *job, struct err *err) \
   {                                                                                                \
-    return ops->name(h, __VA_ARGS__, err);                                                         \
+    return ops->name ? ops->name(h, __VA_ARGS__, err) : cannot(ops, err);                          \
   }
 RUN(probe, &job->out.info)
 RUN(find_vm, job->text, &job->out.vm)

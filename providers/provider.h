@@ -175,6 +175,9 @@ int provider_remove(struct provider *p, const struct owned *o, const char *owner
 // The ops of one kind. Called on the provider's thread only, one at a time, with a live handle.
 struct provider_ops {
   const char *type;
+  // Of a platform whose machines have no disks that can be moved: the sentence that is the error of
+  // every verb below that is NULL. Else all are there.
+  const char *no_disks;
   int (*open)(const struct provider_config *c, const struct address_filter *allowed, void **ret,
               struct err *err); // connects
   void (*close)(void *h);

@@ -10,11 +10,6 @@
 #define NO_DISKS                                                                                   \
   "LXD and Incus give no access to the disks of an instance: machines are cloned there, not moved"
 
-static int no_disks(struct err *err)
-{
-  return err_set(err, ERR_UNSUPPORTED, NO_DISKS);
-}
-
 static int add_nics(struct json_object *instance, struct vm *vm)
 {
   struct json_object *devices = lxd_member(instance, "expanded_devices");
@@ -104,59 +99,6 @@ static int check_target(void *h, const struct vm_target *t, struct findings *f, 
   return check(f, "TargetDisks", err);
 }
 
-static int delete_vm(void *h, const struct vm *vm, struct err *err)
-{
-  (void)h, (void)vm;
-  return no_disks(err);
-}
-
-static int source_open(void *h, const struct vm *vm, const char *disk, struct reach *ret,
-                       struct err *err)
-{
-  (void)h, (void)vm, (void)disk, (void)ret;
-  return no_disks(err);
-}
-
-static int source_release(void *h, const struct vm *vm, const char *disk, struct err *err)
-{
-  (void)h, (void)vm, (void)disk;
-  return no_disks(err);
-}
-
-static int target_plan(void *h, const struct vm_target *t, size_t i, struct owned *ret,
-                       struct err *err)
-{
-  (void)h, (void)t, (void)i, (void)ret;
-  return no_disks(err);
-}
-
-static int target_prepare(void *h, const struct vm_target *t, size_t i, const struct owned *o,
-                          struct reach *ret, struct err *err)
-{
-  (void)h, (void)t, (void)i, (void)o, (void)ret;
-  return no_disks(err);
-}
-
-static int target_disk_done(void *h, const struct vm_target *t, size_t i, const struct owned *o,
-                            struct err *err)
-{
-  (void)h, (void)t, (void)i, (void)o;
-  return no_disks(err);
-}
-
-static int target_plan_vm(void *h, const struct vm_target *t, struct owned *ret, struct err *err)
-{
-  (void)h, (void)t, (void)ret;
-  return no_disks(err);
-}
-
-static int target_finish(void *h, const struct vm_target *t, const struct owned *disks,
-                         const struct owned *vm, struct vm_made *ret, struct err *err)
-{
-  (void)h, (void)t, (void)disks, (void)vm, (void)ret;
-  return no_disks(err);
-}
-
 static const struct clone_ops clones = {
     .copies_machines = true,
     .base_check = lxd_base_check,
@@ -182,6 +124,7 @@ static const struct clone_ops clones = {
 
 const struct provider_ops lxd_ops = {
     .type = "LXD",
+    .no_disks = NO_DISKS,
     .open = lxd_open,
     .close = lxd_close,
     .alive = lxd_alive,
@@ -190,16 +133,8 @@ const struct provider_ops lxd_ops = {
     .power = lxd_clone_power,
     .power_state = lxd_power_state,
     .set_autostart = lxd_set_autostart,
-    .delete_vm = delete_vm,
     .check_source = check_source,
-    .source_open = source_open,
-    .source_release = source_release,
     .check_target = check_target,
-    .target_plan = target_plan,
-    .target_prepare = target_prepare,
-    .target_disk_done = target_disk_done,
-    .target_plan_vm = target_plan_vm,
-    .target_finish = target_finish,
     .remove = lxd_remove,
     .clones = &clones,
 };

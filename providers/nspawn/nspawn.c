@@ -195,18 +195,6 @@ static int probe(void *handle, struct provider_info *ret, struct err *err)
 
 // ---- what virtual machines have and containers have not ----------------------------------------
 
-static int no_vm(struct err *err)
-{
-  return err_set(err, ERR_UNSUPPORTED,
-                 "an Nspawn provider has containers, which have no disks to migrate");
-}
-
-static int find_vm(void *h, const char *name, struct vm *ret, struct err *err)
-{
-  (void)h, (void)name, (void)ret;
-  return no_vm(err);
-}
-
 static int power_state(void *handle, const char *id, enum vm_power *ret, struct err *err)
 {
   struct clone_seen seen CLEANUP(clone_seen_release) = {0};
@@ -220,71 +208,6 @@ static int set_autostart(void *h, const char *id, bool on, struct err *err)
 {
   (void)h, (void)id, (void)on;
   return err_set(err, ERR_UNSUPPORTED, "drover starts containers itself: they have no autostart");
-}
-
-static int delete_vm(void *h, const struct vm *vm, struct err *err)
-{
-  (void)h, (void)vm;
-  return no_vm(err);
-}
-
-static int check_source(void *h, const struct vm *vm, struct findings *f, struct err *err)
-{
-  (void)h, (void)vm, (void)f;
-  return no_vm(err);
-}
-
-static int source_open(void *h, const struct vm *vm, const char *disk, struct reach *ret,
-                       struct err *err)
-{
-  (void)h, (void)vm, (void)disk, (void)ret;
-  return no_vm(err);
-}
-
-static int source_release(void *h, const struct vm *vm, const char *disk, struct err *err)
-{
-  (void)h, (void)vm, (void)disk;
-  return no_vm(err);
-}
-
-static int check_target(void *h, const struct vm_target *t, struct findings *f, struct err *err)
-{
-  (void)h, (void)t, (void)f;
-  return no_vm(err);
-}
-
-static int target_plan(void *h, const struct vm_target *t, size_t i, struct owned *ret,
-                       struct err *err)
-{
-  (void)h, (void)t, (void)i, (void)ret;
-  return no_vm(err);
-}
-
-static int target_prepare(void *h, const struct vm_target *t, size_t i, const struct owned *o,
-                          struct reach *ret, struct err *err)
-{
-  (void)h, (void)t, (void)i, (void)o, (void)ret;
-  return no_vm(err);
-}
-
-static int target_disk_done(void *h, const struct vm_target *t, size_t i, const struct owned *o,
-                            struct err *err)
-{
-  (void)h, (void)t, (void)i, (void)o;
-  return no_vm(err);
-}
-
-static int target_plan_vm(void *h, const struct vm_target *t, struct owned *ret, struct err *err)
-{
-  (void)h, (void)t, (void)ret;
-  return no_vm(err);
-}
-
-static int target_finish(void *h, const struct vm_target *t, const struct owned *disks,
-                         const struct owned *vm, struct vm_made *ret, struct err *err)
-{
-  (void)h, (void)t, (void)disks, (void)vm, (void)ret;
-  return no_vm(err);
 }
 
 static const struct clone_ops clones = {
@@ -312,24 +235,14 @@ static const struct clone_ops clones = {
 
 const struct provider_ops nspawn_ops = {
     .type = "Nspawn",
+    .no_disks = "an Nspawn provider has containers, which have no disks to migrate",
     .open = host_open,
     .close = host_close,
     .alive = host_alive,
     .probe = probe,
-    .find_vm = find_vm,
     .power = ns_clone_power,
     .power_state = power_state,
     .set_autostart = set_autostart,
-    .delete_vm = delete_vm,
-    .check_source = check_source,
-    .source_open = source_open,
-    .source_release = source_release,
-    .check_target = check_target,
-    .target_plan = target_plan,
-    .target_prepare = target_prepare,
-    .target_disk_done = target_disk_done,
-    .target_plan_vm = target_plan_vm,
-    .target_finish = target_finish,
     .remove = ns_remove_owned,
     .clones = &clones,
 };

@@ -11,6 +11,15 @@ containers=${CONTAINERS:-50}
 doc() { printf -- '---\napiVersion: drover.dev/v1alpha1\nkind: %s\nmetadata: {name: %s}\nspec: %s\n' "$@"; }
 # The state is new for each, so that nothing is left of the run before.
 apply_clones() { "$DROVER" run -f "$WORK/clones.yaml" --state "$WORK/clones.db"; }
+five_clones() { # five_clones SPEC: the median of a whole command for each
+  local i
+  for i in $(seq 5); do
+    doc Clone "one-$i" "$1" > "$WORK/clones.yaml"
+    seconds apply_clones
+    echo
+  done | median
+}
+drop_five() { "$DROVER" delete dclone one-1 one-2 one-3 one-4 one-5 --state "$WORK/clones.db" > /dev/null; }
 forget_clones() { rm -f "$WORK"/clones.db*; }
 clone_row() { printf '| %s | %s | %s | %s |\n' "$@"; }
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f x", b ? a / b : 0 }'; }
@@ -50,13 +59,9 @@ X
   libvirt_world > "$WORK/clones.yaml"
   apply_clones > /dev/null
   hand=$(for _ in $(seq 5); do seconds hand_domain hand-1; echo; drop_domains hand-; done | median)
-  ours=$(for i in $(seq 5); do
-    doc Clone "one-$i" '{baseRef: {name: golden}, powerState: "Off"}' > "$WORK/clones.yaml"
-    seconds apply_clones
-    echo
-  done | median)
+  ours=$(five_clones '{baseRef: {name: golden}, powerState: "Off"}')
   clone_row "one (the whole command)" "$hand s" "$ours s" "$(ratio "$ours" "$hand")"
-  "$DROVER" delete dclone one-1 one-2 one-3 one-4 one-5 --state "$WORK/clones.db" > /dev/null
+  drop_five
   all=$(seconds hand_domains "$clones")
   drop_domains hand-
   doc CloneSet many "{replicas: $clones, baseRef: {name: golden}, template: {powerState: \"Off\"}}" > "$WORK/clones.yaml"
@@ -75,7 +80,6 @@ hand_containers() { # hand_containers N: four at a time
 }
 drop_containers() { "$HOSTS/lxd" exec "$WORK/lxd" sh -c "seq $1 | xargs -P 4 -I{} lxc -q delete -f hand-{}"; }
 hand_copy() { lxc copy origin/s hand-1; }
-hand_start() { lxc start hand-1; }
 
 bench_clone_lxd() {
   local hand ours
@@ -89,13 +93,9 @@ bench_clone_lxd() {
   } > "$WORK/clones.yaml"
   apply_clones > /dev/null
   hand=$(for _ in $(seq 5); do seconds hand_copy; echo; drop_containers 1; done | median)
-  ours=$(for i in $(seq 5); do
-    doc Clone "one-$i" '{baseRef: {name: origin}, powerState: "Off"}' > "$WORK/clones.yaml"
-    seconds apply_clones
-    echo
-  done | median)
+  ours=$(five_clones '{baseRef: {name: origin}, powerState: "Off"}')
   clone_row "one created (the whole command)" "$hand s" "$ours s" "$(ratio "$ours" "$hand")"
-  "$DROVER" delete dclone one-1 one-2 one-3 one-4 one-5 --state "$WORK/clones.db" > /dev/null
+  drop_five
   hand=$(seconds hand_containers "$containers")
   drop_containers "$containers"
   doc CloneSet many "{replicas: $containers, baseRef: {name: origin}}" > "$WORK/clones.yaml"
@@ -108,12 +108,11 @@ bench_clone_lxd() {
 # ---- systemd-nspawn
 
 bench_clone_nspawn() {
-  local dir=$WORK/machines hand ours
+  local dir=$WORK/disk/machines hand ours tool
   mkdir "$WORK/disk"
   truncate -s 2G "$WORK/btrfs.img"
   mkfs.btrfs -q "$WORK/btrfs.img"
   mount -o loop "$WORK/btrfs.img" "$WORK/disk"
-  dir=$WORK/disk/machines
   mkdir "$dir"
   btrfs -q subvolume create "$dir/golden"
   mkdir -p "$dir/golden"/{bin,sbin,etc,usr,proc,sys,dev,run,tmp,var,root}
@@ -129,13 +128,9 @@ bench_clone_nspawn() {
   apply_clones > /dev/null
   printf '\n| systemd-nspawn on btrfs | by hand | drover | |\n| --- | --- | --- | --- |\n'
   hand=$(for i in $(seq 5); do seconds hand_nspawn "$dir" "hand-$i"; echo; done | median)
-  ours=$(for i in $(seq 5); do
-    doc Clone "one-$i" '{baseRef: {name: golden}, readiness: {type: Exec, exec: [/bin/true]}}' > "$WORK/clones.yaml"
-    seconds apply_clones
-    echo
-  done | median)
+  ours=$(five_clones '{baseRef: {name: golden}, readiness: {type: Exec, exec: [/bin/true]}}')
   clone_row "one, until a command in it answers" "$hand s" "$ours s" "$(ratio "$ours" "$hand")"
-  "$DROVER" delete dclone one-1 one-2 one-3 one-4 one-5 --state "$WORK/clones.db" > /dev/null
+  drop_five
   forget_clones
   umount "$WORK/disk"
 }

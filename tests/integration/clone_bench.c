@@ -22,22 +22,10 @@ struct provider *provider;
 
 // ---- the description ---------------------------------------------------------------------------
 
-#define TEXT(s, json, member)                                                                      \
-  {                                                                                                \
-    .name = (json), .type = FIELD_STRING, .offset = offsetof(struct s, member)                     \
-  }
-#define NUMBER(s, json, member)                                                                    \
-  {                                                                                                \
-    .name = (json), .type = FIELD_INT, .offset = offsetof(struct s, member)                        \
-  }
-#define FLAG(s, json, member)                                                                      \
-  {                                                                                                \
-    .name = (json), .type = FIELD_BOOL, .offset = offsetof(struct s, member)                       \
-  }
-#define WORDS(s, json, member)                                                                     \
-  {                                                                                                \
-    .name = (json), .type = FIELD_STRINGS, .offset = offsetof(struct s, member)                    \
-  }
+#define TEXT(s, json, member)   FIELD_ROW(STRING, json, s, member)
+#define NUMBER(s, json, member) FIELD_ROW(INT, json, s, member)
+#define FLAG(s, json, member)   FIELD_ROW(BOOL, json, s, member)
+#define WORDS(s, json, member)  FIELD_ROW(STRINGS, json, s, member)
 #define PART(s, json, member, its)                                                                 \
   {                                                                                                \
     .name = (json), .type = FIELD_OBJECT, .offset = offsetof(struct s, member), .table = (its)     \

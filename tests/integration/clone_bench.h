@@ -6,15 +6,9 @@
 // removes whatever was made, also after a failed test.
 #pragma once
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "base/str.h"
 #include "providers/clone.h"
+#include "tests/integration/expect.h"
 
 #define BENCH_CLONES 3 // that run side by side
 
@@ -65,22 +59,6 @@ struct bench_settings {
 
 extern struct bench_settings settings;
 extern struct provider *provider;
-
-#define OK(call)                                                                                   \
-  do {                                                                                             \
-    struct err e_ = ERR_INIT, *err = &e_;                                                          \
-    if ((call) != 0)                                                                               \
-      fail_msg("%s: %s: %s", #call, err_reason(e_.kind), e_.message);                              \
-  } while (0)
-
-#define FAILS(expected, call)                                                                      \
-  do {                                                                                             \
-    struct err e_ = ERR_INIT, *err = &e_;                                                          \
-    if ((call) == 0)                                                                               \
-      fail_msg("%s succeeded", #call);                                                             \
-    if (e_.kind != (expected))                                                                     \
-      fail_msg("%s: %s: %s", #call, err_reason(e_.kind), e_.message);                              \
-  } while (0)
 
 int bench_read(const char *path, struct err *err);
 int bench_open(struct err *err); // opens `provider`

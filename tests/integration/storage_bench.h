@@ -4,14 +4,8 @@
 // error. One store per process, opened once; all of it for the main thread.
 #pragma once
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "storage/storage.h"
+#include "tests/integration/expect.h"
 
 #define FOLDER      "conformance"
 #define OWNER       "installation/ns/name \"x\"/uid-1"
@@ -34,22 +28,6 @@ extern struct storage_lane *lane;
 int read_settings(const char *path, struct err *err);
 int open_store(struct err *err);
 void close_store(void);
-
-#define OK(call)                                                                                   \
-  do {                                                                                             \
-    struct err e_ = ERR_INIT, *err = &e_;                                                          \
-    if ((call) != 0)                                                                               \
-      fail_msg("%s: %s: %s", #call, err_reason(e_.kind), e_.message);                              \
-  } while (0)
-
-#define FAILS(expected, call)                                                                      \
-  do {                                                                                             \
-    struct err e_ = ERR_INIT, *err = &e_;                                                          \
-    if ((call) == 0)                                                                               \
-      fail_msg("%s succeeded", #call);                                                             \
-    if (e_.kind != (expected))                                                                     \
-      fail_msg("%s: %s: %s", #call, err_reason(e_.kind), e_.message);                              \
-  } while (0)
 
 void expect_listed(size_t count); // objects below FOLDER; nothing is said by a store without lists
 void expect_content(const char *key, const char *text);

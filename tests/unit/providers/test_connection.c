@@ -82,6 +82,7 @@ static const struct provider_ops ops = {
     .power = fake_power,
     .find_vm = fake_find_vm,
     .target_finish = fake_finish,
+    .no_disks = "a Fake has no disks",
 };
 
 static struct provider *make(char *username)
@@ -123,6 +124,19 @@ static void test_results_and_errors_come_back(void **state)
   assert_int_equal(opened, 2);
   provider_close(p);
   assert_int_equal(closed, 2);
+}
+
+static void test_verbs_that_are_not_there(void **state)
+{
+  (void)state;
+  struct provider *p = make(NULL);
+  struct err err = ERR_INIT;
+  struct vm vm = {0};
+  struct reach reach;
+  assert_int_equal(provider_source_open(p, &vm, "vda", &reach, &err), -1);
+  assert_int_equal(err.kind, ERR_UNSUPPORTED);
+  assert_string_equal(err.message, "a Fake has no disks");
+  provider_close(p);
 }
 
 static void test_arguments_are_copied_whole(void **state)
@@ -273,6 +287,7 @@ int main(void)
       cmocka_unit_test_setup(test_those_in_the_queue_fail_with_it, reset),
       cmocka_unit_test_setup(test_close_leaves_a_wedged_thread_behind, reset),
       cmocka_unit_test_setup(test_unknown_types, reset),
+      cmocka_unit_test_setup(test_verbs_that_are_not_there, reset),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
