@@ -7,6 +7,8 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "base/str.h"
+
 static int64_t read_ms(clockid_t id)
 {
   struct timespec t;
@@ -85,4 +87,10 @@ uint64_t clock_random(uint64_t bound)
   if (getrandom(&value, sizeof(value), 0) != sizeof(value))
     value = (uint64_t)read_ms(CLOCK_MONOTONIC) * 2654435761u;
   return bound ? value % bound : 0;
+}
+
+void clock_set(char **field, int64_t wall_ms)
+{
+  char text[32];
+  str_set(field, clock_rfc3339(wall_ms, text));
 }

@@ -10,6 +10,8 @@ int64_t clock_ms(void);      // monotonic, milliseconds
 int64_t clock_wall_ms(void); // since 1970 UTC, milliseconds
 // RFC 3339 in UTC to the second, as Kubernetes writes metav1.Time: "2026-11-21T13:49:52Z".
 char *clock_rfc3339(int64_t wall_ms, char b[32]);
+// Replaces *field with that text; what it was is freed.
+void clock_set(char **field, int64_t wall_ms);
 // With microseconds, as metav1.MicroTime (leases, events).
 char *clock_rfc3339_micro(int64_t wall_ms, char b[40]);
 // Reads either form, and those with an offset from UTC ("+02:00"); false when malformed.

@@ -79,6 +79,13 @@ char *str_dup(const char *s)
   return s ? strdup(s) : NULL;
 }
 
+void str_set(char **field, const char *text)
+{
+  char *copy = str_dup(text);
+  free(*field);
+  *field = copy;
+}
+
 char *str_printf(const char *format, ...)
 {
   va_list args;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small string questions that C lacks. Nothing here allocates but str_dup and str_printf.
+// Small string questions that C lacks. Nothing here allocates but str_dup, str_set and str_printf.
 #pragma once
 
 #include <stdbool.h>
@@ -18,6 +18,8 @@ const char *str_after(const char *s, const char *prefix);
 // Shell-like glob (*, ?, [..]) over the whole string; '*' also matches '/'.
 bool str_glob(const char *pattern, const char *s);
 char *str_dup(const char *s); // NULL gives NULL
+// Replaces *field with a copy of text (NULL: nothing); what it was is freed. text may be *field.
+void str_set(char **field, const char *text);
 char *str_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 // Decimal number and nothing else; false when there is anything else or it does not fit.
 bool str_int64(const char *s, int64_t *ret);

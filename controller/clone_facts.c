@@ -67,9 +67,9 @@ static void take_seen(struct cloning *c)
   struct clone_status *st = c->st;
   if (!seen->done)
     return;
-  keeping_text(&st->id, seen->id);
-  keeping_text(&st->name, seen->name);
-  keeping_text(&st->mode, clone_mode_names[seen->mode]);
+  str_set(&st->id, seen->id);
+  str_set(&st->name, seen->name);
+  str_set(&st->mode, clone_mode_names[seen->mode]);
   keeping_strings(&st->addresses, &seen->addresses);
   st->bytes = seen->bytes;
   st->memory_bytes = seen->power == VM_POWER_ON ? seen->memory_bytes : -1;
@@ -149,7 +149,7 @@ uint64_t cloning_observe(struct cloning *c)
   struct clone_memory *memory = &c->st->memory;
   bool want_on = c->spec->t.power_state == CLONE_POWER_ON;
   if (want_on)
-    keeping_text(&memory->stop_time, NULL); // it was asked to, and that is over
+    str_set(&memory->stop_time, NULL); // it was asked to, and that is over
   bool planned = keeping_owned(&c->k, "Clone") != NULL;
   uint64_t facts = keeping_observe(&c->k, &bits) | bit(c->spec->suspend, CLONE_FACT(SUSPENDED)) |
                    bit(c->origin.ready, CLONE_FACT(BASE_READY)) |

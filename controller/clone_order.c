@@ -43,8 +43,8 @@ static int find(struct cloning *c, enum object_kind kind, const char *name, stru
 
 static void take_ref(struct ref *to, const struct ref *from, const char *ns)
 {
-  keeping_text(&to->name, from->name);
-  keeping_text(&to->ns, from->ns ? from->ns : ns);
+  str_set(&to->name, from->name);
+  str_set(&to->ns, from->ns ? from->ns : ns);
 }
 
 static int from_base(struct cloning *c, struct err *err)
@@ -79,7 +79,7 @@ static void take_provider(struct ref *to, const char *text)
     return;
   free(to->ns);
   to->ns = strndup(text, (size_t)(slash - text));
-  keeping_text(&to->name, slash + 1);
+  str_set(&to->name, slash + 1);
 }
 
 static int from_clone(struct cloning *c, struct err *err)

@@ -81,7 +81,7 @@ static int act_plan(struct cloning *c, struct err *err)
   cleanup_free char *provider =
       str_printf("%s/%s", c->origin.provider.ns ? c->origin.provider.ns : c->k.key.ns,
                  c->origin.provider.name);
-  keeping_text(&c->st->memory.provider, provider);
+  str_set(&c->st->memory.provider, provider);
   return 0;
 }
 
@@ -91,13 +91,13 @@ static void begin_making(struct cloning *c)
   if (memory->made) { // it is gone: another one in its place
     c->st->recreated++;
     memory->made = memory->post_started = false;
-    keeping_text(&memory->make_time, NULL);
-    keeping_text(&memory->start_time, NULL);
+    str_set(&memory->make_time, NULL);
+    str_set(&memory->start_time, NULL);
     c->st->clone_millis = c->st->ready_millis = -1;
     strings_release(&c->st->addresses);
   }
   if (!memory->make_time)
-    keeping_time(&memory->make_time, clock_wall_ms());
+    clock_set(&memory->make_time, clock_wall_ms());
 }
 
 static void is_made(struct cloning *c)
@@ -105,13 +105,13 @@ static void is_made(struct cloning *c)
   struct clone_memory *memory = &c->st->memory;
   memory->made = true;
   c->st->clone_millis = clock_wall_ms() - keeping_time_of(memory->make_time);
-  keeping_text(&c->st->id, c->seen.id);
-  keeping_text(&c->st->name, c->seen.name);
-  keeping_text(&c->st->base, c->origin.base_name);
-  keeping_text(&c->st->revision, c->origin.revision);
-  keeping_text(&c->st->mode, clone_mode_names[c->seen.mode]);
+  str_set(&c->st->id, c->seen.id);
+  str_set(&c->st->name, c->seen.name);
+  str_set(&c->st->base, c->origin.base_name);
+  str_set(&c->st->revision, c->origin.revision);
+  str_set(&c->st->mode, clone_mode_names[c->seen.mode]);
   bool copied = c->spec->t.clone_mode == CLONE_WISH_PREFER_LINKED && c->seen.mode == CLONE_FULL;
-  keeping_text(&c->st->message, copied ? "the storage keeps no linked clones: copied whole" : NULL);
+  str_set(&c->st->message, copied ? "the storage keeps no linked clones: copied whole" : NULL);
 }
 
 static int act_make(struct cloning *c, struct err *err)
@@ -149,14 +149,14 @@ static int power(struct cloning *c, enum power_action action, struct err *err)
 
 static int act_start(struct cloning *c, struct err *err)
 {
-  keeping_text(&c->st->memory.stop_time, NULL);
-  keeping_time(&c->st->memory.start_time, clock_wall_ms());
+  str_set(&c->st->memory.stop_time, NULL);
+  clock_set(&c->st->memory.start_time, clock_wall_ms());
   return power(c, POWER_ON, err);
 }
 
 static int act_stop(struct cloning *c, struct err *err)
 {
-  keeping_time(&c->st->memory.stop_time, clock_wall_ms());
+  clock_set(&c->st->memory.stop_time, clock_wall_ms());
   return power(c, POWER_GUEST_SHUTDOWN, err);
 }
 
@@ -241,14 +241,14 @@ static void summarize(struct cloning *c)
 {
   struct clone_summary *s = &c->st->summary;
   char bytes[32];
-  keeping_text(&s->set, strings_map_get(&c->k.o->meta.labels, CRDS_LABEL_SET));
-  keeping_text(&s->base, c->spec->base     ? c->spec->base->name
-                         : c->spec->source ? c->spec->source->name
-                                           : c->spec->vm->name);
-  keeping_text(&s->address, c->st->addresses.count ? c->st->addresses.items[0] : NULL);
-  keeping_text(&s->bytes, c->st->memory.made && c->st->bytes >= 0
-                              ? str_human_bytes((double)c->st->bytes, bytes)
-                              : NULL);
+  str_set(&s->set, strings_map_get(&c->k.o->meta.labels, CRDS_LABEL_SET));
+  str_set(&s->base, c->spec->base     ? c->spec->base->name
+                    : c->spec->source ? c->spec->source->name
+                                      : c->spec->vm->name);
+  str_set(&s->address, c->st->addresses.count ? c->st->addresses.items[0] : NULL);
+  str_set(&s->bytes, c->st->memory.made && c->st->bytes >= 0
+                         ? str_human_bytes((double)c->st->bytes, bytes)
+                         : NULL);
 }
 
 static void say(struct cloning *c, const struct clone_step *step)

@@ -42,8 +42,8 @@ static bool is_ours(const struct basing *b, const struct object *o)
 static void take_migration(struct basing *b, const struct object *o)
 {
   const struct vmmigration_status *st = o->status;
-  keeping_text(&b->machine, st->result.vm ? st->result.vm->id : NULL);
-  keeping_text(&b->percent, st->summary.progress);
+  str_set(&b->machine, st->result.vm ? st->result.vm->id : NULL);
+  str_set(&b->percent, st->summary.progress);
   if (!str_eq(st->phase, migration_phase_names[PHASE_FAILED]))
     return;
   const struct condition *failed = condition_find(&st->conditions, "Failed");
@@ -180,7 +180,7 @@ int basing_ask_disks(struct basing *b, struct err *err)
   if (rc != 0)
     return -1;
   add_owner(b, o);
-  keeping_text(&b->st->memory.migration, name);
+  str_set(&b->st->memory.migration, name);
   return b->k.m->store->ops->create(b->k.m->store, o, err);
 }
 

@@ -63,9 +63,9 @@ static void take_seen(struct basing *b, const struct base_seen *seen, uint64_t *
 {
   bool modified = b->st->revision && seen->revision && !str_eq(b->st->revision, seen->revision);
   if (!b->st->revision && seen->done)
-    keeping_text(&b->st->revision, seen->revision);
+    str_set(&b->st->revision, seen->revision);
   if (seen->done)
-    keeping_text(&b->st->id, seen->id);
+    str_set(&b->st->id, seen->id);
   b->st->bytes = seen->bytes;
   b->st->modified = modified;
   *facts |= bit(modified, BASE_FACT(MODIFIED)) | bit(seen->running, BASE_FACT(RUNNING));
@@ -184,7 +184,7 @@ static int stop_source(struct basing *b, struct provider *p, struct err *err)
   if (asked && how == POWER_GUEST_SHUTDOWN)
     return 1;
   b->st->memory.stopped = true;
-  keeping_time(&b->st->memory.stop_time, b->k.now_ms);
+  clock_set(&b->st->memory.stop_time, b->k.now_ms);
   return keeping_save(&b->k, 1) == 1 && provider_clone_power(p, seen.id, how, err) != 0 ? -1 : 1;
 }
 
@@ -346,9 +346,9 @@ static void summarize(struct basing *b)
                  : str_printf("template %s", s->template_->name    ? s->template_->name
                                              : s->template_->alias ? s->template_->alias
                                                                    : s->template_->fingerprint);
-  keeping_text(&b->st->summary.provider, s->provider.name);
-  keeping_text(&b->st->summary.source, source);
-  keeping_text(&b->st->summary.progress, b->st->memory.made ? NULL : b->percent);
+  str_set(&b->st->summary.provider, s->provider.name);
+  str_set(&b->st->summary.source, source);
+  str_set(&b->st->summary.progress, b->st->memory.made ? NULL : b->percent);
 }
 
 static void say(struct basing *b, const struct base_step *step)

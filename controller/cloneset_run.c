@@ -159,12 +159,12 @@ static void find_revision(struct setting *s)
                  t ? json_object_to_json_string_ext(t, JSON_C_TO_STRING_PLAIN) : "");
   json_object_put(t);
   keeping_hash(text ? text : "", sizeof(s->revision) - 1, s->revision);
-  keeping_text(&s->st->update_revision, s->revision);
-  keeping_text(&s->st->update_base, s->spec->base.name);
+  str_set(&s->st->update_revision, s->revision);
+  str_set(&s->st->update_base, s->spec->base.name);
   if (s->st->current_revision)
     return;
-  keeping_text(&s->st->current_revision, s->revision);
-  keeping_text(&s->st->current_base, s->spec->base.name);
+  str_set(&s->st->current_revision, s->revision);
+  str_set(&s->st->current_base, s->spec->base.name);
 }
 
 static void find_base(struct setting *s)
@@ -202,7 +202,7 @@ static int take_template(const struct setting *s, int64_t ordinal, bool old, str
     char name[254];
     if (!set_clone_name(s->spec->t.hostname, s->k.key.name, ordinal, name))
       return err_set(err, ERR_INVALID, "template.hostname must hold {ordinal}");
-    keeping_text(&to->t.hostname, name);
+    str_set(&to->t.hostname, name);
   }
   if (!pool)
     return 0;
@@ -333,7 +333,7 @@ static int tell_power(struct setting *s, struct err *err)
   }
   json_object_put(patch);
   if (!failed)
-    keeping_text(told, wish);
+    str_set(told, wish);
   return failed;
 }
 
@@ -431,7 +431,7 @@ static void take_numbers(struct setting *s)
 {
   const struct set_plan *p = &s->plan;
   cleanup_free char *selector = selector_text(s);
-  keeping_text(&s->st->selector, selector);
+  str_set(&s->st->selector, selector);
   s->st->replicas = p->replicas;
   s->st->ready_replicas = p->ready;
   s->st->available_replicas = p->available;
@@ -439,10 +439,10 @@ static void take_numbers(struct setting *s)
   count_bytes(s);
   list_failures(s);
   if (numbers_changed(s) || !s->st->memory.progress_time)
-    keeping_time(&s->st->memory.progress_time, s->k.now_ms);
+    clock_set(&s->st->memory.progress_time, s->k.now_ms);
   if (p->complete && s->spec->update.partition == 0) {
-    keeping_text(&s->st->current_revision, s->revision);
-    keeping_text(&s->st->current_base, s->spec->base.name);
+    str_set(&s->st->current_revision, s->revision);
+    str_set(&s->st->current_base, s->spec->base.name);
   }
 }
 

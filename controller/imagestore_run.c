@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/str.h"
 #include "controller/access.h"
 #include "controller/lasting.h"
 #include "crds/imagestore.h"
@@ -26,8 +27,8 @@ static int probe_lane(struct manager *m, struct storage *store, const struct obj
   if (!failed && storage_free_bytes(lane, &free_bytes, &unknown) == 0)
     st->free_bytes = free_bytes > 0 ? free_bytes : 0;
   storage_lane_free(lane);
-  lasting_text(&st->location, storage_describe(store));
-  lasting_text(&st->last_probe_time, clock_rfc3339(clock_wall_ms(), now));
+  str_set(&st->location, storage_describe(store));
+  str_set(&st->last_probe_time, clock_rfc3339(clock_wall_ms(), now));
   return failed;
 }
 

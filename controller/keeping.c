@@ -86,21 +86,6 @@ int64_t keeping_save(struct keeping *k, int64_t after_ms)
 
 // ---- values ---------------------------------------------------------------------------------
 
-void keeping_text(char **field, const char *text)
-{
-  if (str_eq(*field, text))
-    return;
-  char *copy = str_dup(text);
-  free(*field);
-  *field = copy;
-}
-
-void keeping_time(char **field, int64_t wall_ms)
-{
-  char now[32];
-  keeping_text(field, clock_rfc3339(wall_ms, now));
-}
-
 void keeping_strings(struct strings *to, const struct strings *from)
 {
   strings_release(to);
@@ -146,7 +131,7 @@ void keeping_say(struct keeping *k, const char *phase, bool ready, bool stalled,
   if (!message)
     message = "";
   if (k->phase)
-    keeping_text(k->phase, phase);
+    str_set(k->phase, phase);
   condition(k, "Ready", ready, reason, message);
   condition(k, "Reconciling", !ready && !stalled, reason, message);
   condition(k, "Stalled", stalled, reason, message);
@@ -166,14 +151,14 @@ int64_t keeping_back_off(struct keeping *k)
       backoff_ms(INITIAL_DELAY_MS, MAX_DELAY_MS, tries, (uint64_t)clock_random(1 << 20));
   if (k->err.retry_after_ms > delay_ms)
     delay_ms = k->err.retry_after_ms;
-  keeping_time(k->next_try_time, k->now_ms + delay_ms);
+  clock_set(k->next_try_time, k->now_ms + delay_ms);
   k->err = (struct err)ERR_INIT;
   return delay_ms;
 }
 
 int64_t keeping_pause(struct keeping *k)
 {
-  keeping_time(k->next_try_time, k->now_ms + FAILED_RETRY_MS);
+  clock_set(k->next_try_time, k->now_ms + FAILED_RETRY_MS);
   return FAILED_RETRY_MS;
 }
 
@@ -195,13 +180,13 @@ int64_t keeping_backing_off_ms(const struct keeping *k)
 void keeping_begin(struct keeping *k)
 {
   if (*k->observed_generation != k->o->meta.generation)
-    keeping_text(k->next_try_time, NULL);
+    str_set(k->next_try_time, NULL);
 }
 
 void keeping_worked(struct keeping *k)
 {
   *k->retries = 0;
-  keeping_text(k->next_try_time, NULL);
+  str_set(k->next_try_time, NULL);
 }
 
 // ---- ledger ---------------------------------------------------------------------------------

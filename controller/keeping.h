@@ -31,8 +31,6 @@ void keeping_release(struct keeping *k);
 // did not take it.
 int64_t keeping_save(struct keeping *k, int64_t after_ms);
 
-void keeping_text(char **field, const char *text); // replaces with a copy
-void keeping_time(char **field, int64_t wall_ms);
 void keeping_strings(struct strings *to, const struct strings *from);
 int64_t keeping_time_of(const char *rfc3339); // 0 = not set
 

@@ -18,13 +18,6 @@
 
 DEFINE_CLEANUP(object_free, struct object *)
 
-void lasting_text(char **field, const char *text)
-{
-  char *copy = str_dup(text);
-  free(*field);
-  *field = copy;
-}
-
 // ---- who depends ----------------------------------------------------------------------------
 
 static bool names(const struct ref *ref, const char *ref_ns, const struct object *o)

@@ -28,4 +28,3 @@ int64_t lasting_step(struct manager *m, const struct object_key *key,
 // Each of them was probed by this process, or is not to be.
 bool lasting_all_probed(struct manager *m, enum object_kind objects,
                         const struct lasting_kind *kind);
-void lasting_text(char **field, const char *text); // replaces with a copy

@@ -351,8 +351,8 @@ static int start_leg(struct run *r, struct migration_disk_status *d, enum leg le
   if (fill_spec(r, d, leg, &spec, err) != 0 ||
       movers_start(r->m->movers, id, &r->key, &spec, err) != 0)
     return err_prefix(err, "disk %s", d->name);
-  set_text(&d->phase, phase);
-  set_text(&d->message, NULL);
+  str_set(&d->phase, phase);
+  str_set(&d->message, NULL);
   d->attempts++;
   d->transferred_bytes = d->verified_bytes = 0;
   return 0;
@@ -401,12 +401,12 @@ static int leg_done(struct run *r, struct migration_disk_status *d, const struct
     return err_prefix(err, "disk %s", d->name);
   take_report(d, report);
   if (report->content_digest[0])
-    set_text(&d->content_digest, report->content_digest);
+    str_set(&d->content_digest, report->content_digest);
   if (report->object_sha256[0])
-    set_text(&d->object_sha256, report->object_sha256);
+    str_set(&d->object_sha256, report->object_sha256);
   if (report->format[0])
-    set_text(&d->format, report->format);
-  set_text(&d->phase, phase->after);
+    str_set(&d->format, report->format);
+  str_set(&d->phase, phase->after);
   return 0;
 }
 
@@ -428,7 +428,7 @@ static int take_up(struct run *r, struct migration_disk_status *d, const struct 
   release_source(r, d->name, phase->leg, NULL);
   cleanup_free char *prefix = str_printf("disk %s: ", d->name);
   const char *bare = str_after(report.err.message, prefix); // movers name their disk, most times
-  set_text(&d->message, bare ? bare : report.err.message);
+  str_set(&d->message, bare ? bare : report.err.message);
   err_set(err, report.err.kind, "disk %s: %s", d->name, d->message);
   if (err)
     err->retry_after_ms = report.err.retry_after_ms;

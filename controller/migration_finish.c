@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -29,7 +30,7 @@ int act_shut_down(struct run *r, struct err *err)
   if (provider_power(p, r->st->memory.source_id, guest ? POWER_GUEST_SHUTDOWN : POWER_OFF, err) !=
       0)
     return -1;
-  set_time(&r->st->memory.shutdown_time, r->now_ms);
+  clock_set(&r->st->memory.shutdown_time, r->now_ms);
   return 0;
 }
 
@@ -56,7 +57,7 @@ int act_restore_source(struct run *r, struct err *err)
       provider_power(p, r->st->memory.source_id, POWER_ON, err) != 0)
     return -1;
   r->st->memory.source_touched = false;
-  set_text(&r->st->memory.shutdown_time, NULL);
+  str_set(&r->st->memory.shutdown_time, NULL);
   return 0;
 }
 
@@ -104,7 +105,7 @@ static int create_vm(struct run *r, struct err *err)
   if (provider_target_finish(p, &t, disks, &view, &made, err) != 0)
     return -1;
   say_adapted(r, &made.adapted);
-  set_text(&o->id, made.id);
+  str_set(&o->id, made.id);
   return 0;
 }
 
@@ -172,7 +173,7 @@ int act_power_on(struct run *r, struct err *err)
   if (!vm)
     return err_set(err, ERR_INTERNAL, "the VM is not in the ledger");
   if (!r->st->memory.started_time) {
-    set_time(&r->st->memory.started_time, r->now_ms);
+    clock_set(&r->st->memory.started_time, r->now_ms);
     if (run_save(r, err) != 0)
       return -1;
   }
@@ -187,8 +188,8 @@ void set_result_vm(struct run *r, const char *id, const char *name)
     r->st->result.vm = calloc(1, sizeof(*r->st->result.vm));
   if (!r->st->result.vm)
     return;
-  set_text(&r->st->result.vm->id, id);
-  set_text(&r->st->result.vm->name, name);
+  str_set(&r->st->result.vm->id, id);
+  str_set(&r->st->result.vm->name, name);
 }
 
 static void add_result_image(struct run *r, const char *store, const char *path, const char *digest)
@@ -352,7 +353,7 @@ static void forget_done(struct run *r, const struct owned_status *o)
     checkpoints_remove(r->m, r->o->meta.uid, o->disk, 0);
     bool staged = str_eq(o->role, "target") && status_find_owned(r, "staged", o->disk, "Object") &&
                   disks[i].content_digest && !str_eq(disks[i].phase, "Staging");
-    set_text(&disks[i].phase, staged ? "Staged" : "Pending");
+    str_set(&disks[i].phase, staged ? "Staged" : "Pending");
   }
 }
 

@@ -60,8 +60,6 @@ struct owned_status *status_own(struct run *r, const char *kind, const char *id,
 struct owned_status *status_find_owned(const struct run *r, const char *role, const char *disk,
                                        const char *kind);
 void status_disown(struct run *r, const struct owned_status *o);
-void set_text(char **field, const char *text);
-void set_time(char **field, int64_t wall_ms);
 
 // migration_plan.c
 int plan_target(struct run *r, const struct vm *vm, struct vm_target *ret, struct err *err);

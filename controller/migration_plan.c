@@ -63,11 +63,11 @@ static void plan_networks(const struct migration_target_vm *t, const char *fallb
     while (n < t->networks.count && !str_eq(map[n].source, nics[i].network))
       n++;
     if (n < t->networks.count) {
-      set_text(&nics[i].network, map[n].target);
+      str_set(&nics[i].network, map[n].target);
       if (map[n].mac == MIGRATE_MAC_NEW)
-        set_text(&nics[i].mac, NULL);
+        str_set(&nics[i].mac, NULL);
     } else if (fallback) {
-      set_text(&nics[i].network, fallback);
+      str_set(&nics[i].network, fallback);
     }
   }
 }
@@ -75,7 +75,7 @@ static void plan_networks(const struct migration_target_vm *t, const char *fallb
 static void plan_hardware(const struct migration_target_vm *t, struct vm *vm)
 {
   if (t->name)
-    set_text(&vm->name, t->name);
+    str_set(&vm->name, t->name);
   if (t->cpus > 0)
     vm->cpus = t->cpus;
   if (t->memory_bytes > 0)

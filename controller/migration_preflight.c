@@ -97,10 +97,10 @@ static void check_delete(const struct run *r, struct findings *f)
 static void remember_power(struct run *r, const struct vm *vm)
 {
   struct migration_memory *memory = &r->st->memory;
-  set_text(&memory->source_id, vm->id);
+  str_set(&memory->source_id, vm->id);
   if (memory->source_touched)
     return; // a retry: what we did ourselves is not how it was before
-  set_text(&memory->source_power, vm->power == VM_POWER_OFF ? "Off" : "On");
+  str_set(&memory->source_power, vm->power == VM_POWER_OFF ? "Off" : "On");
   memory->source_autostart = vm->autostart;
 }
 
@@ -297,7 +297,7 @@ static int remember_vm(struct run *r, const struct vm *vm, struct err *err)
   struct json_object *json = table_encode(&vm_table, vm);
   if (!json)
     return err_set(err, ERR_NO_MEMORY, "no memory");
-  set_text(&r->st->memory.vm, json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN));
+  str_set(&r->st->memory.vm, json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN));
   json_object_put(json);
   if (r->vm_loaded)
     vm_release(&r->vm);
@@ -319,8 +319,8 @@ static void name_ends(struct run *r)
   cleanup_free char *to =
       s->target.vm ? str_printf("%s/%s", s->target.vm->provider.name, name ? name : "(its name)")
                    : str_printf("%s:%s", s->target.image->store.name, s->target.image->path);
-  set_text(&r->st->summary.source, from);
-  set_text(&r->st->summary.target, to);
+  str_set(&r->st->summary.source, from);
+  str_set(&r->st->summary.target, to);
 }
 
 static int check_all(struct run *r, struct vm *vm, struct findings *f, bool *ret_made_before,

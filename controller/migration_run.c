@@ -25,9 +25,9 @@ static void strip_progress(struct vmmigration_status *st)
     disks[i].bytes_per_second = 0;
   }
   st->progress = (struct migration_progress){0};
-  set_text(&st->summary.progress, NULL);
-  set_text(&st->summary.rate, NULL);
-  set_text(&st->summary.eta, NULL);
+  str_set(&st->summary.progress, NULL);
+  str_set(&st->summary.rate, NULL);
+  str_set(&st->summary.eta, NULL);
 }
 
 // Whether anything but numbers that move all the time has changed.
@@ -61,7 +61,7 @@ int run_save(struct run *r, struct err *err)
   if (!matters(r) && written_lately(r))
     return 0;
   r->st->observed_generation = r->o->meta.generation;
-  set_time(&r->st->memory.progress_time, r->now_ms);
+  clock_set(&r->st->memory.progress_time, r->now_ms);
   if (r->m->store->ops->put_status(r->m->store, r->o, err) != 0)
     return -1;
   struct object *before;
@@ -138,7 +138,7 @@ static int act_begin(struct run *r, struct err *err)
 {
   (void)err;
   if (!r->st->start_time)
-    set_time(&r->st->start_time, r->now_ms);
+    clock_set(&r->st->start_time, r->now_ms);
   return 0;
 }
 
@@ -147,14 +147,14 @@ static int act_retry(struct run *r, struct err *err)
 {
   (void)err;
   struct migration_memory *memory = &r->st->memory;
-  set_text(&r->st->last_handled_retry, object_annotation(r->o, CRDS_ANNOTATE_RETRY));
-  set_text(&memory->outcome, NULL);
-  set_text(&memory->reason, NULL);
-  set_text(&memory->message, NULL);
-  set_text(&memory->shutdown_time, NULL);
-  set_text(&memory->started_time, NULL);
-  set_text(&r->st->completion_time, NULL);
-  set_time(&r->st->start_time, r->now_ms);
+  str_set(&r->st->last_handled_retry, object_annotation(r->o, CRDS_ANNOTATE_RETRY));
+  str_set(&memory->outcome, NULL);
+  str_set(&memory->reason, NULL);
+  str_set(&memory->message, NULL);
+  str_set(&memory->shutdown_time, NULL);
+  str_set(&memory->started_time, NULL);
+  str_set(&r->st->completion_time, NULL);
+  clock_set(&r->st->start_time, r->now_ms);
   memory->checked = false;
   r->st->retries = 0;
   return 0;
@@ -226,7 +226,7 @@ static void back_off(struct run *r, const struct migration_step *step)
                                       tries, clock_random(1 << 20));
   if (r->err.retry_after_ms > delay_ms)
     delay_ms = r->err.retry_after_ms;
-  set_time(&r->st->memory.next_try_time, r->now_ms + delay_ms);
+  clock_set(&r->st->memory.next_try_time, r->now_ms + delay_ms);
   const char *reason = blocked ? step->reason : err_reason(r->err.kind);
   status_phase(r, step->phase, reason, r->err.message);
   log_warning("will try again", "reason", reason, "message", r->err.message, NULL);
@@ -296,7 +296,7 @@ static bool advance(struct run *r, int64_t *ret_after_ms)
   if (perform(r, &step) != 0)
     return true; // the error is a fact now: decide again
   if (step.action != ACT_NOTHING && step.action != ACT_WAIT)
-    set_text(&r->st->memory.next_try_time, NULL);
+    str_set(&r->st->memory.next_try_time, NULL);
   r->ended = step.action == ACT_FINISH || step.action == ACT_REMOVE_FINALIZER;
   bool gone = step.action == ACT_REMOVE_FINALIZER || step.action == ACT_DELETE_OBJECT;
   return step.after_ms == 0 && !gone;

@@ -10,19 +10,6 @@
 #include "base/str.h"
 #include "controller/migration_internal.h"
 
-void set_text(char **field, const char *text)
-{
-  char *copy = str_dup(text);
-  free(*field);
-  *field = copy;
-}
-
-void set_time(char **field, int64_t wall_ms)
-{
-  char now[32];
-  set_text(field, clock_rfc3339(wall_ms, now));
-}
-
 // ---- phase and conditions -------------------------------------------------------------------
 
 static bool condition(struct run *r, const char *type, bool on, const char *reason,
@@ -52,7 +39,7 @@ void status_phase(struct run *r, enum migration_phase phase, const char *reason,
   say_blocked(r, reason, message);
   bool moved = phase != r->phase || str_empty(r->st->phase);
   r->phase = phase;
-  set_text(&r->st->phase, migration_phase_names[phase]);
+  str_set(&r->st->phase, migration_phase_names[phase]);
   // What has ended stays as it is, but whoever deletes it must see what the deletion waits for.
   bool final = migration_phase_final(phase);
   bool blocked = r->o->meta.deletion_timestamp && str_eq(reason, "CleanupBlocked");
@@ -71,9 +58,9 @@ void status_outcome(struct run *r, enum migration_phase outcome, const char *rea
                     const char *message)
 {
   struct migration_memory *memory = &r->st->memory;
-  set_text(&memory->outcome, migration_phase_names[outcome]);
-  set_text(&memory->reason, reason);
-  set_text(&memory->message, message);
+  str_set(&memory->outcome, migration_phase_names[outcome]);
+  str_set(&memory->reason, reason);
+  str_set(&memory->message, message);
   if (outcome == PHASE_FAILED)
     event(r, "Warning", reason, message);
 }
@@ -85,7 +72,7 @@ void status_finished(struct run *r)
   const char *message = memory->message ? memory->message : "";
   bool failed = r->phase == PHASE_FAILED;
   if (!r->st->completion_time)
-    set_time(&r->st->completion_time, r->now_ms);
+    clock_set(&r->st->completion_time, r->now_ms);
   condition(r, "Progressing", false, reason, message);
   condition(r, "Reconciling", false, reason, message);
   condition(r, "Succeeded", r->phase == PHASE_SUCCEEDED, reason, message);
@@ -186,11 +173,11 @@ static void summarize(struct run *r, const struct sums *s)
   bool moving = r->phase == PHASE_TRANSFERRING || r->phase == PHASE_VERIFYING;
   char bytes[32], text[64];
   snprintf(text, sizeof(text), "%" PRId64 "%%", p->percent);
-  set_text(&summary->progress, text);
+  str_set(&summary->progress, text);
   snprintf(text, sizeof(text), "%s/s", str_human_bytes((double)s->rate, bytes));
-  set_text(&summary->rate, moving && s->rate > 0 ? text : "");
-  set_text(&summary->eta,
-           moving && p->eta_seconds >= 0 ? str_human_duration(p->eta_seconds, bytes) : "");
+  str_set(&summary->rate, moving && s->rate > 0 ? text : "");
+  str_set(&summary->eta,
+          moving && p->eta_seconds >= 0 ? str_human_duration(p->eta_seconds, bytes) : "");
 }
 
 void status_progress(struct run *r)

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/str.h"
 #include "controller/access.h"
 #include "controller/lasting.h"
 #include "crds/provider.h"
@@ -33,8 +34,8 @@ static void take_strings(struct strings *to, const struct strings *from)
 static void take_info(struct provider_status *st, const struct provider_info *info)
 {
   const struct provider_storage *storages = info->storages.items;
-  lasting_text(&st->version, info->version);
-  lasting_text(&st->host, info->host);
+  str_set(&st->version, info->version);
+  str_set(&st->host, info->host);
   take_strings(&st->capabilities, &info->capabilities);
   take_strings(&st->inventory.networks, &info->networks);
   st->inventory.vms = (int64_t)info->vms.count;
