@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controller/access.h"
 
+#include <errno.h>
 #include <json-c/json.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/str.h"
@@ -314,10 +316,15 @@ static struct provider_entry *enter(struct manager *m, const struct object *o,
   return e;
 }
 
-static int local_endpoint_allowed(const struct manager *m, const struct provider_spec *spec,
-                                  struct err *err)
+static int local_endpoint_allowed(const struct manager *m, const struct object *o, struct err *err)
 {
+  const struct provider_spec *spec = o->spec;
   const char *path = local_path_of(spec);
+  if (path && m->far_objects && access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR))
+    return err_set(err, ERR_UNREACHABLE,
+                   "Provider %s/%s: its endpoint %s is a path of the host that the operator runs "
+                   "on, and there is no %s on this one: run the command there",
+                   o->meta.ns, o->meta.name, spec->endpoint, path);
   return path ? local_allowed(m, path, "spec.endpoint", err) : 0;
 }
 
@@ -343,7 +350,7 @@ static int provider_config_of(struct manager *m, const struct object *o, struct 
                               struct err *err)
 {
   const struct provider_spec *spec = o->spec;
-  if (local_endpoint_allowed(m, spec, err) != 0)
+  if (local_endpoint_allowed(m, o, err) != 0)
     return -1;
   c->type = str_dup(spec->type);
   c->endpoint = str_dup(spec->endpoint);

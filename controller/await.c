@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// Waiting for something to come true in a state file, and working on it where nobody else does.
+// Waiting for something to come true in a state file or a cluster, and working on the file where
+// nobody else does.
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/str.h"
 #include "controller/drive.h"
 #include "controller/state_command.h"
 #include "controller/text_table.h"
 
-#define POLL_MS 200
+#define POLL_MS         200
+#define POLL_CLUSTER_MS 500
+#define LONG_MS         15000 // of a cluster: who does the work is said then
 
 DEFINE_CLEANUP(object_free, struct object *)
 DEFINE_CLEANUP(store_free, struct object_store *)
@@ -19,7 +23,9 @@ struct waiting {
   const struct await *a;
   const char *command;
   struct object_store *store;
-  char *told; // the last sentence
+  char *told;     // the last sentence
+  size_t holding; // so many of the first ones hold
+  struct err err; // why the last look saw nothing; ERR_NONE
 };
 
 // What holds it up, if the controller has said so.
@@ -47,13 +53,18 @@ static void tell_trouble(struct waiting *w, const struct object *o)
   fprintf(stderr, "drover %s: %s waits: %s\n", w->command, named_text(&key, b), clean);
 }
 
-static bool all_hold(struct waiting *w)
+// From number `from` on.
+static bool rest_holds(struct waiting *w, size_t from)
 {
-  for (size_t i = 0; i < w->a->count; i++) {
+  w->err = (struct err)ERR_INIT;
+  for (w->holding = from; w->holding < w->a->count; w->holding++) {
+    const struct object_key *key = &w->a->keys[w->holding];
     struct object *o CLEANUP(object_free_p) = NULL;
     struct err err = ERR_INIT;
-    if (w->store->ops->get(w->store, &w->a->keys[i], &o, &err) != 0 && err.kind != ERR_NOT_FOUND)
+    if (w->store->ops->get(w->store, key, &o, &err) != 0 && err.kind != ERR_NOT_FOUND) {
+      w->err = err;
       return false; // the next look may see more
+    }
     if (w->a->holds(o))
       continue;
     if (o)
@@ -61,6 +72,11 @@ static bool all_hold(struct waiting *w)
     return false;
   }
   return true;
+}
+
+static bool all_hold(struct waiting *w)
+{
+  return rest_holds(w, 0);
 }
 
 static void on_changed(void *arg, const struct object_key *key)
@@ -108,9 +124,51 @@ static bool look_on(struct waiting *w, const char *path)
   return true;
 }
 
+// ---- in a cluster -----------------------------------------------------------------------------
+
+static void tell_once(struct waiting *w, const char *sentence)
+{
+  if (str_eq(sentence, w->told))
+    return;
+  str_set(&w->told, sentence);
+  fprintf(stderr, "drover %s: %s\n", w->command, sentence);
+}
+
+// False: waiting longer will not help.
+static bool may_wait(struct waiting *w, int64_t since_ms)
+{
+  if (w->err.kind == ERR_DENIED || w->err.kind == ERR_AUTH || w->err.kind == ERR_TLS)
+    return false;
+  if (w->err.kind != ERR_NONE)
+    tell_once(w, w->err.message);
+  else if (!w->told && clock_ms() - since_ms > LONG_MS)
+    tell_once(w, "waits for the operator; does 'drover controller' run on that cluster?");
+  return true;
+}
+
+// What held once is not asked for again: each look costs a call for each object that it looks at.
+static int await_cluster(const struct await *a, const char *command)
+{
+  struct object_store *store CLEANUP(store_free_p) = NULL;
+  struct waiting w = {.a = a, .command = command};
+  const struct timespec pause = {.tv_nsec = POLL_CLUSTER_MS * 1000000};
+  int64_t since_ms = clock_ms();
+  struct err err = ERR_INIT;
+  if (state_open(a->arguments, STORE_READ, &store, &err) != 0)
+    return command_failed(command, &err);
+  w.store = store;
+  bool go_on = true;
+  while (!rest_holds(&w, w.holding) && (go_on = may_wait(&w, since_ms)))
+    nanosleep(&pause, NULL);
+  free(w.told);
+  return go_on ? EXIT_DONE : command_failed(command, &w.err);
+}
+
 int await(const struct await *a, const char *command)
 {
   struct err err = ERR_INIT;
+  if (a->arguments->cluster)
+    return await_cluster(a, command);
   char *told CLEANUP(cleanup_free_) = NULL;
   cleanup_free char *path = state_path(a->arguments, &err);
   while (path) {

@@ -328,8 +328,9 @@ static int tell_power(struct setting *s, struct err *err)
   int failed = 0;
   for (size_t i = 0; !first && !failed && i < s->count; i++) {
     const struct clone_spec *clone = s->clones[i]->spec;
+    struct object_key key = object_key_of(s->clones[i]);
     if (!s->facts[i].deleting && clone->t.power_state != s->spec->t.power_state)
-      failed = s->k.m->store->ops->patch(s->k.m->store, s->clones[i], patch, err);
+      failed = s->k.m->store->ops->patch(s->k.m->store, &key, patch, err);
   }
   json_object_put(patch);
   if (!failed)

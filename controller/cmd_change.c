@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// drover cancel, retry, suspend: wishes written into the spec of objects of a state file. Whoever
-// runs the file carries them out.
+// drover cancel, retry, suspend: wishes written into the spec of objects of a state file or a
+// cluster. Whoever runs the file, or the operator, carries them out.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +38,7 @@ static int set_flag(struct object_store *s, const struct object_key *key, const 
   struct json_object *spec = json_object_new_object();
   json_object_object_add(spec, field, json_object_new_boolean(value));
   json_object_object_add(patch, "spec", spec);
-  return store_sqlite_patch(s, key, patch, err);
+  return s->ops->patch(s, key, patch, err);
 }
 
 static int get_phase(struct object_store *s, const struct object_key *key, char ret[64],
@@ -76,8 +76,7 @@ static bool has_ended(const struct object *o)
 }
 
 static const struct option cancel_rows[] = {
-    STATE_OPTION(arguments),
-    NAMESPACE_OPTION(arguments),
+    WHERE_OPTIONS(arguments),
     {"wait", 0, OPTION_FLAG, offsetof(struct arguments, wait),
      .help = "wait until it has stopped and cleaned up (the default; --wait=false does not)"},
 };
@@ -86,7 +85,7 @@ static const struct options cancel_options = {
     .name = "cancel",
     .usage = "NAME... [options]",
     .summary = "Cancels migrations: transfers stop, and what they made is taken back. Final.\n"
-               "Where no 'drover run' works on the state, this command does the cleaning up.",
+               "Where no 'drover run' works on a state file, this command does the cleaning up.",
     OPTIONS_ROWS(cancel_rows),
     .operands_min = 1,
     .operands_max = 1000,
@@ -111,13 +110,15 @@ static int ask_retry(struct object_store *s, const struct object_key *key,
   return 0;
 }
 
-static const struct option state_rows[] = {STATE_OPTION(arguments), NAMESPACE_OPTION(arguments)};
+static const struct option state_rows[] = {WHERE_OPTIONS(arguments)};
 
 static const struct options retry_options = {
     .name = "retry",
     .usage = "NAME... [options]",
-    .summary = "Asks failed migrations for another try; finished disks are not moved again. The\n"
-               "'drover run' that works on the state begins at once, or else the next one.",
+    .summary =
+        "Asks failed migrations for another try; finished disks are not moved again. The\n"
+        "operator, or the 'drover run' that works on the state, begins at once, or else the\n"
+        "next one.",
     OPTIONS_ROWS(state_rows),
     .operands_min = 1,
     .operands_max = 1000,
@@ -137,8 +138,7 @@ static int ask_suspend(struct object_store *s, const struct object_key *key,
 }
 
 static const struct option suspend_rows[] = {
-    STATE_OPTION(arguments),
-    NAMESPACE_OPTION(arguments),
+    WHERE_OPTIONS(arguments),
     {"off", 0, OPTION_FLAG, offsetof(struct arguments, off), .help = "let it go on"},
 };
 
@@ -213,12 +213,13 @@ static int change_command(const struct change *c, int argc, char **argv)
   struct arguments a = {.wait = true};
   struct option_values operands = {0};
   struct err err = ERR_INIT;
-  int rc = options_parse(c->options, argc, argv, &a, &operands, &err);
+  int rc = state_parse(c->options, argc, argv, &a, &a.common, &operands, &err);
   int status = rc < 0 ? command_failed(c->options->name, &err) : EXIT_DONE;
   if (rc == OPTIONS_PARSED) {
     log_init(LOG_FORMAT_TEXT, LOG_LEVEL_OFF); // what matters is in the objects, and said from there
     status = change(c, &a, &operands);
   }
+  state_release(&a.common);
   option_values_release(&operands);
   return status;
 }

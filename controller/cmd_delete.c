@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// drover delete: removes objects of a state file, and waits until what they left half-made is gone.
+// drover delete: removes objects of a state file or a cluster, and waits until what they left
+// half-made is gone.
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -18,8 +19,7 @@ struct arguments {
 };
 
 static const struct option rows[] = {
-    STATE_OPTION(arguments),
-    NAMESPACE_OPTION(arguments),
+    WHERE_OPTIONS(arguments),
     {"wait", 0, OPTION_FLAG, offsetof(struct arguments, wait),
      .help = "wait until they are gone (the default; --wait=false does not)"},
     {"abandon", 0, OPTION_FLAG, offsetof(struct arguments, abandon),
@@ -29,11 +29,12 @@ static const struct option rows[] = {
 static const struct options options = {
     .name = "delete",
     .usage = "KIND NAME...|KIND/NAME... [options]",
-    .summary = "Deletes objects of a state file, secrets and configmaps among them. A migration\n"
+    .summary = "Deletes objects of a state file or a cluster, secrets and configmaps among them. A "
+               "migration\n"
                "that has not succeeded takes back what it made, on both sides; one that has\n"
                "succeeded leaves all as it is. A clone goes with its machine, and a set with its\n"
                "clones, unless spec.deletionPolicy says otherwise. Where no 'drover run' works on\n"
-               "the state, this command does the cleaning up.",
+               "a state file, this command does the cleaning up; in a cluster the operator does.",
     OPTIONS_ROWS(rows),
     .operands_min = 1,
     .operands_max = 1000,
@@ -49,7 +50,7 @@ static int abandon(struct object_store *s, const struct object_key *key, struct 
   object_set_string(annotations, CRDS_ANNOTATE_ABANDON, "true");
   json_object_object_add(meta, "annotations", annotations);
   json_object_object_add(patch, "metadata", meta);
-  return store_sqlite_patch(s, key, patch, err);
+  return s->ops->patch(s, key, patch, err);
 }
 
 static int remove_object(struct object_store *s, const struct object_key *key,
@@ -75,7 +76,7 @@ static int ask(const struct arguments *a, const struct named *all, size_t count,
     return -1;
   for (size_t i = 0; i < count; i++) {
     const struct object_key *key = &all[i].key;
-    int rc = all[i].map_kind ? store_sqlite_remove_map(s, all[i].map_kind, key->ns, key->name, err)
+    int rc = all[i].map_kind ? s->ops->remove_map(s, all[i].map_kind, key->ns, key->name, err)
                              : remove_object(s, key, a, err);
     if (rc != 0)
       return -1;
@@ -102,7 +103,9 @@ static int finish(const struct arguments *a, const struct named *all, size_t cou
   if (objects == 0)
     return keys ? EXIT_DONE : EXIT_FAILED;
   if (!a->wait) {
-    say(keys, objects, "is being deleted; 'drover run' finishes that");
+    say(keys, objects,
+        a->common.cluster ? "is being deleted; the operator finishes that"
+                          : "is being deleted; 'drover run' finishes that");
     return EXIT_DONE;
   }
   struct await w = {.arguments = &a->common, .keys = keys, .count = objects, .holds = is_gone};
@@ -129,12 +132,13 @@ int cmd_delete(int argc, char **argv)
   struct arguments a = {.wait = true};
   struct option_values operands = {0};
   struct err err = ERR_INIT;
-  int rc = options_parse(&options, argc, argv, &a, &operands, &err);
+  int rc = state_parse(&options, argc, argv, &a, &a.common, &operands, &err);
   int status = rc < 0 ? command_failed("delete", &err) : EXIT_DONE;
   if (rc == OPTIONS_PARSED) {
     log_init(LOG_FORMAT_TEXT, LOG_LEVEL_OFF); // what matters is in the objects, and said from there
     status = delete_named(&a, &operands);
   }
+  state_release(&a.common);
   option_values_release(&operands);
   return status;
 }

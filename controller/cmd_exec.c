@@ -20,8 +20,7 @@ struct arguments {
 };
 
 static const struct option exec_rows[] = {
-    STATE_OPTION(arguments),
-    NAMESPACE_OPTION(arguments),
+    WHERE_OPTIONS(arguments),
     {"stdin", 'i', OPTION_FLAG, offsetof(struct arguments, input),
      .help = "give the command what is on standard input"},
     {"timeout", 0, OPTION_DURATION, offsetof(struct arguments, timeout_ms), .argument = "TIME",
@@ -80,19 +79,20 @@ int cmd_exec(int argc, char **argv)
   struct arguments a = {0};
   struct option_values operands = {0};
   struct err err = ERR_INIT;
-  int rc = options_parse(&exec_options, argc, argv, &a, &operands, &err);
+  int rc = state_parse(&exec_options, argc, argv, &a, &a.common, &operands, &err);
   int status = rc < 0 ? command_failed("exec", &err) : EXIT_DONE;
   if (rc == OPTIONS_PARSED) {
     log_init(LOG_FORMAT_TEXT, LOG_LEVEL_OFF);
     status = exec(&a, &operands);
   }
+  state_release(&a.common);
   option_values_release(&operands);
   return status;
 }
 
 // ---- console --------------------------------------------------------------------------------
 
-static const struct option console_rows[] = {STATE_OPTION(arguments), NAMESPACE_OPTION(arguments)};
+static const struct option console_rows[] = {WHERE_OPTIONS(arguments)};
 
 static const struct options console_options = {
     .name = "console",
@@ -129,12 +129,13 @@ int cmd_console(int argc, char **argv)
   struct arguments a = {0};
   struct option_values operands = {0};
   struct err err = ERR_INIT;
-  int rc = options_parse(&console_options, argc, argv, &a, &operands, &err);
+  int rc = state_parse(&console_options, argc, argv, &a, &a.common, &operands, &err);
   int status = rc < 0 ? command_failed("console", &err) : EXIT_DONE;
   if (rc == OPTIONS_PARSED) {
     log_init(LOG_FORMAT_TEXT, LOG_LEVEL_OFF);
     status = console(&a, operands.items[0]);
   }
+  state_release(&a.common);
   option_values_release(&operands);
   return status;
 }

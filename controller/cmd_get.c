@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// drover get, drover describe: what is in a state file.
+// drover get, drover describe: what is in a state file or a cluster.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,8 +25,7 @@ static const char *const outputs[] = {"table", "wide", "json", "yaml", NULL};
 static const struct option get_rows[] = {
     {"output", 'o', OPTION_CHOICE, offsetof(struct arguments, output), .argument = "FORMAT",
      .help = "table, wide, json or yaml", .choices = outputs},
-    STATE_OPTION(arguments),
-    NAMESPACE_OPTION(arguments),
+    WHERE_OPTIONS(arguments),
     {"all-namespaces", 'A', OPTION_FLAG, offsetof(struct arguments, all_namespaces),
      .help = "of all namespaces"},
 };
@@ -34,8 +33,9 @@ static const struct option get_rows[] = {
 static const struct options get_options = {
     .name = "get",
     .usage = "KIND [NAME...] [options]",
-    .summary = "Lists objects of a state file: providers (dprov), imagestores (istore),\n"
-               "vmmigrations (vmm), clonebases (cbase), clones (dclone), clonesets (cset).",
+    .summary =
+        "Lists objects of a state file or a cluster: providers (dprov), imagestores (istore),\n"
+        "vmmigrations (vmm), clonebases (cbase), clones (dclone), clonesets (cset).",
     OPTIONS_ROWS(get_rows),
     .operands_min = 1,
     .operands_max = 1000,
@@ -43,7 +43,7 @@ static const struct options get_options = {
     .examples = "  drover get vmm\n"
                 "  drover get provider paris -o yaml\n"};
 
-static const struct option describe_rows[] = {STATE_OPTION(arguments), NAMESPACE_OPTION(arguments)};
+static const struct option describe_rows[] = {WHERE_OPTIONS(arguments)};
 
 static const struct options describe_options = {
     .name = "describe",
@@ -63,34 +63,20 @@ static int not_found(const char *command, const struct err *err)
                                     : EXIT_FAILED;
 }
 
-static int add_object(struct object_store *s, const struct object_key *key,
-                      struct json_object *array, struct err *err)
+static int add(void *arg, const struct object *o, struct err *err)
 {
-  struct object *o CLEANUP(object_free_p) = NULL;
-  if (s->ops->get(s, key, &o, err) != 0)
-    return -1;
+  struct json_object *array = arg;
   struct json_object *json = object_encode(o);
   if (!json || json_object_array_add(array, json) != 0)
     return err_set(err, ERR_NO_MEMORY, "no memory to print");
   return 0;
 }
 
-// All of a kind; one that goes meanwhile is left out.
-static int add_all(struct object_store *s, enum object_kind kind, const char *ns,
-                   struct json_object *array, struct err *err)
+static int add_object(struct object_store *s, const struct object_key *key,
+                      struct json_object *array, struct err *err)
 {
-  struct object_key *keys CLEANUP(cleanup_free_) = NULL;
-  size_t count = 0;
-  if (s->ops->list(s, kind, ns, &keys, &count, err) != 0)
-    return -1;
-  for (size_t i = 0; i < count; i++) {
-    struct err failed = ERR_INIT;
-    if (add_object(s, &keys[i], array, &failed) != 0 && failed.kind != ERR_NOT_FOUND) {
-      *err = failed;
-      return -1;
-    }
-  }
-  return 0;
+  struct object *o CLEANUP(object_free_p) = NULL;
+  return s->ops->get(s, key, &o, err) == 0 ? add(array, o, err) : -1;
 }
 
 static int print(enum object_kind kind, struct json_object *array, const struct arguments *a,
@@ -112,7 +98,7 @@ static int get_all(struct object_store *s, const struct arguments *a, const char
   enum object_kind kind;
   struct json_object *array cleanup_object = json_object_new_array();
   const char *ns = a->all_namespaces ? NULL : state_namespace(&a->common);
-  if (kind_of_word(word, &kind, &err) != 0 || add_all(s, kind, ns, array, &err) != 0)
+  if (kind_of_word(word, &kind, &err) != 0 || store_each(s, kind, ns, add, array, &err) != 0)
     return not_found("get", &err);
   bool text = a->output == PRINT_TABLE || a->output == PRINT_WIDE;
   if (!text || json_object_array_length(array) > 0)
@@ -173,11 +159,15 @@ static int describe_one(struct object_store *s, const struct named *n, struct er
 {
   struct json_object *array cleanup_object = json_object_new_array();
   struct json_object *events cleanup_object = json_object_new_array();
+  struct object *o CLEANUP(object_free_p) = NULL;
+  struct err why = ERR_INIT;
   if (n->map_kind)
     return err_set(err, ERR_INVALID, "what Secrets and ConfigMaps hold is not shown");
-  if (add_object(s, &n->key, array, err) != 0 ||
-      store_sqlite_events(s, &n->key, add_event, events, err) != 0)
+  if (s->ops->get(s, &n->key, &o, err) != 0 || add(array, o, err) != 0)
     return -1;
+  // Somebody who may read the object but not events still gets what there is.
+  if (s->ops->events(s, o, add_event, events, &why) != 0)
+    command_failed("describe", &why);
   return print_description(json_object_array_get_idx(array, 0), events, clock_wall_ms(), stdout,
                            err);
 }
@@ -208,10 +198,11 @@ static int parse_and(const struct options *o, int argc, char **argv,
   struct arguments a = {0};
   struct option_values operands = {0};
   struct err err = ERR_INIT;
-  int rc = options_parse(o, argc, argv, &a, &operands, &err);
+  int rc = state_parse(o, argc, argv, &a, &a.common, &operands, &err);
   int status = rc < 0 ? command_failed(o->name, &err) : EXIT_DONE;
   if (rc == OPTIONS_PARSED)
     status = then(&a, &operands);
+  state_release(&a.common);
   option_values_release(&operands);
   return status;
 }

@@ -28,18 +28,19 @@ static int command(const struct options *options, work_fn work, int argc, char *
   struct arguments a = {0};
   struct option_values operands = {0};
   struct err err = ERR_INIT;
-  int rc = options_parse(options, argc, argv, &a, &operands, &err);
+  int rc = state_parse(options, argc, argv, &a, &a.common, &operands, &err);
   int status = rc < 0 ? command_failed(options->name, &err) : EXIT_DONE;
   if (rc == OPTIONS_PARSED) {
     log_init(LOG_FORMAT_TEXT, LOG_LEVEL_OFF);
     if (work(&a, &operands, &err) != 0)
       status = machine_failed(options->name, &err);
   }
+  state_release(&a.common);
   option_values_release(&operands);
   return status;
 }
 
-static const struct option state_rows[] = {STATE_OPTION(arguments), NAMESPACE_OPTION(arguments)};
+static const struct option state_rows[] = {WHERE_OPTIONS(arguments)};
 
 // ---- cp -------------------------------------------------------------------------------------
 
@@ -137,8 +138,7 @@ int cmd_cp(int argc, char **argv)
 // ---- snapshots ------------------------------------------------------------------------------
 
 static const struct option snapshot_rows[] = {
-    STATE_OPTION(arguments),
-    NAMESPACE_OPTION(arguments),
+    WHERE_OPTIONS(arguments),
     {"list", 'l', OPTION_FLAG, offsetof(struct arguments, list), .help = "list those of the clone"},
     {"delete", 0, OPTION_FLAG, offsetof(struct arguments, remove), .help = "remove that one"},
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// drover start, stop, scale: wishes written into the spec of Clones and CloneSets of a state file.
-// Whoever runs the file carries them out; where nobody does, the command itself, until it is so.
+// drover start, stop, scale: wishes written into the spec of Clones and CloneSets of a state file
+// or a cluster. Whoever runs the file, or the operator, carries them out; where nobody runs the
+// file, the command itself, until it is so.
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,35 +28,31 @@ struct arguments {
 struct wish {
   const struct options *options;
   enum object_kind kind;
-  const char *field; // of spec
-  const char *power; // its value; NULL: the last operand, a number
+  const char *power; // spec.powerState of Clones; NULL: the last operand, a number of them in a set
   const char *said;  // "web-0: STARTING"
 };
 
-// What the command line asks for: objects, and the value of the field.
+// What the command line asks for: objects, and how many clones.
 struct asked {
   struct named *all;
   size_t count;
-  struct json_object *value;
-  char text[32];
+  int64_t replicas;
+  char text[32]; // the same
 };
 
 static void asked_release(struct asked *q)
 {
   free(q->all);
-  json_object_put(q->value);
 }
 
 // ---- asking ---------------------------------------------------------------------------------
 
 static int read_number(const char *text, struct asked *q, struct err *err)
 {
-  int64_t number;
-  if (!str_int64(text, &number) || number < 0 || number > LIMIT_CLONES_OF_SET)
+  if (!str_int64(text, &q->replicas) || q->replicas < 0 || q->replicas > LIMIT_CLONES_OF_SET)
     return err_set(err, ERR_INVALID, "'%s' is not a number of clones, from 0 to %d", text,
                    LIMIT_CLONES_OF_SET);
-  q->value = json_object_new_int64(number);
-  snprintf(q->text, sizeof(q->text), "%" PRId64, number);
+  snprintf(q->text, sizeof(q->text), "%" PRId64, q->replicas);
   return 0;
 }
 
@@ -63,27 +60,29 @@ static int read_operands(const struct wish *w, const struct arguments *a,
                          const struct option_values *operands, struct asked *q, struct err *err)
 {
   struct option_values names = *operands;
-  if (w->power) {
-    q->value = json_object_new_string(w->power);
-  } else {
+  if (!w->power) {
     names.count--; // the last one is the number
     if (read_number(operands->items[names.count], q, err) != 0)
       return -1;
   }
-  if (!q->value)
-    return err_set(err, ERR_NO_MEMORY, "no memory");
   return named_of_kind(&names, w->kind, state_namespace(&a->common), &q->all, &q->count, err);
+}
+
+static int set_power(struct object_store *s, const struct object_key *key, const char *power,
+                     struct err *err)
+{
+  struct json_object *patch cleanup_object = json_object_new_object();
+  struct json_object *spec = json_object_new_object();
+  object_set_string(spec, "powerState", power);
+  json_object_object_add(patch, "spec", spec);
+  return s->ops->patch(s, key, patch, err);
 }
 
 static int ask_one(struct object_store *s, const struct wish *w, const struct asked *q,
                    const struct object_key *key, struct err *err)
 {
   char b[400];
-  struct json_object *patch cleanup_object = json_object_new_object();
-  struct json_object *spec = json_object_new_object();
-  json_object_object_add(spec, w->field, json_object_get(q->value));
-  json_object_object_add(patch, "spec", spec);
-  if (store_sqlite_patch(s, key, patch, err) != 0)
+  if ((w->power ? set_power(s, key, w->power, err) : s->ops->scale(s, key, q->replicas, err)) != 0)
     return -1;
   printf("%s: %s%s\n", named_text(key, b), w->said, q->text);
   return 0;
@@ -157,8 +156,7 @@ static int wait_for_all(const struct wish *w, const struct arguments *a, const s
   }
 
 static const struct option rows[] = {
-    STATE_OPTION(arguments),
-    NAMESPACE_OPTION(arguments),
+    WHERE_OPTIONS(arguments),
     WAIT_OPTION("wait until it is so (the default; --wait=false does not)"),
 };
 
@@ -213,30 +211,31 @@ static int wish_command(const struct wish *w, int argc, char **argv)
   struct arguments a = {.wait = true};
   struct option_values operands = {0};
   struct err err = ERR_INIT;
-  int rc = options_parse(w->options, argc, argv, &a, &operands, &err);
+  int rc = state_parse(w->options, argc, argv, &a, &a.common, &operands, &err);
   int status = rc < 0 ? command_failed(w->options->name, &err) : EXIT_DONE;
   if (rc == OPTIONS_PARSED) {
     log_init(LOG_FORMAT_TEXT, LOG_LEVEL_OFF); // what matters is in the objects, and said from there
     status = carry_out(w, &a, &operands);
   }
+  state_release(&a.common);
   option_values_release(&operands);
   return status;
 }
 
 int cmd_start(int argc, char **argv)
 {
-  static const struct wish w = {&start_options, OBJECT_CLONE, "powerState", "On", "starting"};
+  static const struct wish w = {&start_options, OBJECT_CLONE, "On", "starting"};
   return wish_command(&w, argc, argv);
 }
 
 int cmd_stop(int argc, char **argv)
 {
-  static const struct wish w = {&stop_options, OBJECT_CLONE, "powerState", "Off", "stopping"};
+  static const struct wish w = {&stop_options, OBJECT_CLONE, "Off", "stopping"};
   return wish_command(&w, argc, argv);
 }
 
 int cmd_scale(int argc, char **argv)
 {
-  static const struct wish w = {&scale_options, OBJECT_CLONE_SET, "replicas", NULL, "scaled to "};
+  static const struct wish w = {&scale_options, OBJECT_CLONE_SET, NULL, "scaled to "};
   return wish_command(&w, argc, argv);
 }

@@ -25,6 +25,7 @@ struct manager {
   char *program;
   char *checkpoints;          // folder, NULL = none
   bool any_local;             // `drover run`: every local path may be named
+  bool far_objects;           // as in struct manager_options
   struct strings allow_local; // else these
   struct strings allowed_cidrs;
   struct address_filter *allowed; // NULL = any

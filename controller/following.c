@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -58,7 +59,7 @@ int ask_for_retry(struct object_store *s, const struct object_key *key, struct e
   object_set_string(annotations, CRDS_ANNOTATE_RETRY, clock_rfc3339_micro(clock_wall_ms(), now));
   json_object_object_add(meta, "annotations", annotations);
   json_object_object_add(patch, "metadata", meta);
-  return store_sqlite_patch(s, key, patch, err);
+  return s->ops->patch(s, key, patch, err);
 }
 
 int following_retry(struct following *r, struct err *err)
@@ -90,6 +91,15 @@ void following_changed(struct following *r, const struct object_key *key)
     *new = *key;
 }
 
+// A state file says itself when it cannot go on.
+static void tell_unread(struct following *r, const struct err *err, int64_t now_wall_ms)
+{
+  if (!r->far || str_eq(err->message, r->unread))
+    return;
+  memcpy(r->unread, err->message, sizeof(r->unread));
+  progress_view_say(r->view, now_wall_ms, "%s", err->message);
+}
+
 static void look_at(struct following *r, const struct object_key *key, int64_t now_ms,
                     int64_t now_wall_ms)
 {
@@ -97,8 +107,10 @@ static void look_at(struct following *r, const struct object_key *key, int64_t n
   struct err err = ERR_INIT;
   struct followed *item = find(r, key);
   if (r->store->ops->get(r->store, key, &o, &err) != 0) {
-    if (err.kind != ERR_NOT_FOUND)
-      return; // the store says so itself when it cannot go on
+    if (err.kind != ERR_NOT_FOUND) {
+      tell_unread(r, &err, now_wall_ms);
+      return;
+    }
     if (item)
       item->gone = true;
     if (progress_view_knows(r->view, key))

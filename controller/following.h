@@ -14,9 +14,11 @@ struct following {
   struct object_store *store;
   struct progress_view *view; // freed with it
   bool stay;
+  bool far;                      // in a cluster: why an object cannot be read is told
   struct list items;             // of struct followed
   struct list dirty;             // of struct object_key: changed since the last look
   char trouble[ERR_MESSAGE_MAX]; // of the state file, as told last
+  char unread[ERR_MESSAGE_MAX];  // why an object could not be read, as told last
 };
 
 void following_release(struct following *r);

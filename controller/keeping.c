@@ -44,6 +44,13 @@ static void make_mark(struct keeping *k)
            k->o->meta.uid, hash);
 }
 
+bool keeping_mark_is_of(const char *mark, const struct object *o)
+{
+  const char *rest = mark ? strchr(mark, '/') : NULL;
+  cleanup_free char *object = str_printf("/%s/%s/%s/", o->meta.ns, o->meta.name, o->meta.uid);
+  return rest && object && str_starts(rest, object);
+}
+
 int keeping_init(struct keeping *k, struct manager *m, const struct object_key *key,
                  struct err *err)
 {

@@ -23,6 +23,10 @@ struct keeping {
   struct provider_access access; // released at the end
 };
 
+// Whether an owner mark names this object, of whatever installation: that is not known to everybody
+// who may read the object, and its uid tells enough.
+bool keeping_mark_is_of(const char *mark, const struct object *o);
+
 // ERR_NOT_FOUND: it is gone. On errors nothing needs to be released.
 int keeping_init(struct keeping *k, struct manager *m, const struct object_key *key,
                  struct err *err);

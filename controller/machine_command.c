@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/loop.h"
 #include "base/str.h"
+#include "controller/keeping.h"
 #include "controller/manager.h"
 #include "crds/clone.h"
 
@@ -18,7 +19,7 @@ int machine_failed(const char *command, const struct err *err)
 
 static int open_state(struct machine *ret, const struct state_arguments *a, struct err *err)
 {
-  struct manager_options options = {.workers = 1};
+  struct manager_options options = {.workers = 1, .far_objects = a->cluster};
   *ret = (struct machine){0};
   if (state_open(a, STORE_READ, &ret->store, err) != 0)
     return -1;
@@ -38,6 +39,20 @@ int machine_open_provider(struct machine *ret, const struct state_arguments *a, 
   return provider_access(ret->m, state_namespace(a), &ref, -1, &ret->access, err);
 }
 
+static int check_mark(struct machine *m, struct err *err)
+{
+  struct clone_seen seen CLEANUP(clone_seen_release) = {0};
+  if (provider_clone_get(m->access.handle, m->id, &seen, err) != 0)
+    return -1;
+  if (keeping_mark_is_of(seen.owner, m->clone))
+    return 0;
+  return err_set(err, ERR_DENIED,
+                 "the machine '%s' at %s is not that of Clone %s/%s: it bears %s mark. Is this the "
+                 "host that the operator means by that endpoint?",
+                 m->id, provider_access_spec(&m->access)->endpoint, m->clone->meta.ns,
+                 m->clone->meta.name, seen.owner ? "another" : "no");
+}
+
 static int open_provider_of(struct machine *m, const struct state_arguments *a, struct err *err)
 {
   const struct clone_status *st = m->clone->status;
@@ -48,7 +63,9 @@ static int open_provider_of(struct machine *m, const struct state_arguments *a, 
   cleanup_free char *ns = strndup(st->memory.provider, (size_t)(slash - st->memory.provider));
   struct ref ref = {.name = (char *)slash + 1, .ns = ns};
   m->id = str_dup(st->id);
-  return provider_access(m->m, state_namespace(a), &ref, -1, &m->access, err);
+  if (provider_access(m->m, state_namespace(a), &ref, -1, &m->access, err) != 0)
+    return -1;
+  return a->cluster ? check_mark(m, err) : 0;
 }
 
 int machine_open(struct machine *ret, const struct state_arguments *a, const char *name,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the commands on a single machine share: from the name of a Clone in the state of
-// `drover run` to its provider, connected by this process itself.
+// What the commands on a single machine share: from the name of a Clone, in the state of `drover
+// run` or in a cluster, to its provider, connected by this process itself, from this host: with the
+// Provider and its Secrets as the user may read them. A machine that a cluster's Clone leads to
+// must bear that Clone's mark: what a local socket means depends on the host.
 #pragma once
 
 #include "controller/access.h"

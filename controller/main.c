@@ -3,11 +3,13 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/options.h"
 #include "base/str.h"
 #include "controller/commands.h"
+#include "controller/state_command.h"
 #include "net/http.h"
 
 static const struct {
@@ -20,7 +22,7 @@ static const struct {
     {"verify", "compares what guests see of two disks", cmd_verify},
     {"info", "says what a disk image is", cmd_info},
     {"run", "runs the operator on manifests, without a cluster", cmd_run},
-    {"get", "lists objects of such a run", cmd_get},
+    {"get", "lists objects, of such a run or of a cluster", cmd_get},
     {"describe", "says all about one of them", cmd_describe},
     {"watch", "shows the progress of migrations", cmd_watch},
     {"cancel", "cancels a migration", cmd_cancel},
@@ -60,6 +62,13 @@ int cmd_version(int argc, char **argv)
   return EXIT_DONE;
 }
 
+// kubectl runs kubectl-drover for `kubectl drover`, by its path.
+static bool is_plugin(const char *program)
+{
+  const char *slash = strrchr(program, '/');
+  return str_eq(slash ? slash + 1 : program, "kubectl-drover");
+}
+
 static void help(FILE *to)
 {
   fputs("drover moves virtual machines and their disks.\n\n"
@@ -67,6 +76,11 @@ static void help(FILE *to)
         to);
   for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
     fprintf(to, "  %-12s%s\n", commands[i].name, commands[i].help);
+  fputs("\nFrom 'get' to 'rollback' they work on the state file of 'drover run', with --kubeconfig "
+        "or\n"
+        "--context on a cluster; called as kubectl-drover ('kubectl drover get clones'), on the\n"
+        "cluster that kubectl would take.\n",
+        to);
   fputs("\n'drover COMMAND --help' says more. Exit status: 0 done, 1 what was asked about is not "
         "so,\n2 wrong use, 3 failed, 130 interrupted.\n",
         to);
@@ -97,6 +111,8 @@ int main(int argc, char **argv)
   if (str_eq(argv[1], "--version"))
     argv[1] = (char[]){"version"};
   http_global_init();
+  if (is_plugin(argv[0]))
+    state_prefer_cluster();
   for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
     if (str_eq(commands[i].name, argv[1]))
       return commands[i].run(argc - 1, argv + 1);

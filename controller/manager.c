@@ -137,6 +137,7 @@ static int64_t step(void *arg, const struct object_key *key)
 static int take_options(struct manager *m, const struct manager_options *options, struct err *err)
 {
   m->any_local = !options->allow_local;
+  m->far_objects = options->far_objects;
   for (size_t i = 0; options->allow_local && i < options->allow_local->count; i++)
     strings_add(&m->allow_local, options->allow_local->items[i]);
   const struct strings *cidrs = options->allowed_endpoints;

@@ -13,6 +13,7 @@ struct manager_options {
   const struct strings *allow_local; // folders and sockets that manifests may name; NULL = any
   const struct strings *allowed_endpoints; // CIDRs; empty = any
   size_t workers;                          // 0 = 8
+  bool far_objects; // they were written for another host: a local path that is not here is theirs
 };
 
 struct manager;

@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/str.h"
+
+DEFINE_CLEANUP(object_free, struct object *)
 
 const struct secret *secret_map_get(const struct secret_map *m, const char *key)
 {
@@ -50,6 +53,37 @@ int store_get(struct object_store *s, enum object_kind kind, const char *ns, con
   if (object_key_set(&key, kind, ns, name, err) != 0)
     return -1;
   return s->ops->get(s, &key, ret, err);
+}
+
+// All of a kind; one that goes meanwhile is left out.
+static int each_by_key(struct object_store *s, const struct object_key *keys, size_t count,
+                       store_each_fn fn, void *arg, struct err *err)
+{
+  for (size_t i = 0; i < count; i++) {
+    struct object *o CLEANUP(object_free_p) = NULL;
+    struct err failed = ERR_INIT;
+    if (s->ops->get(s, &keys[i], &o, &failed) != 0) {
+      if (failed.kind == ERR_NOT_FOUND)
+        continue;
+      *err = failed;
+      return -1;
+    }
+    if (fn(arg, o, err) != 0)
+      return -1;
+  }
+  return 0;
+}
+
+int store_each(struct object_store *s, enum object_kind kind, const char *ns, store_each_fn fn,
+               void *arg, struct err *err)
+{
+  struct object_key *keys CLEANUP(cleanup_free_) = NULL;
+  size_t count = 0;
+  if (s->ops->each)
+    return s->ops->each(s, kind, ns, fn, arg, err);
+  if (s->ops->list(s, kind, ns, &keys, &count, err) != 0)
+    return -1;
+  return each_by_key(s, keys, count, fn, arg, err);
 }
 
 void store_free(struct object_store *s)

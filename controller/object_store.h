@@ -58,6 +58,14 @@ void secret_map_release(struct secret_map *m);
 
 struct object_store;
 
+struct store_event {
+  const char *type, *reason, *message; // borrowed
+  int64_t count;
+  int64_t first_wall_ms, last_wall_ms;
+};
+typedef void (*store_event_fn)(void *arg, const struct store_event *event);
+typedef int (*store_each_fn)(void *arg, const struct object *o, struct err *err);
+
 struct object_store_ops {
   const char *name; // "kubernetes", "sqlite"
   // Begins list and watch of all kinds; callbacks on the loop.
@@ -75,9 +83,14 @@ struct object_store_ops {
   // Makes a new object of o's kind, namespace, name, labels, annotations, finalizers, owners and
   // spec, and sets uid, generation and resource version in o. ERR_EXISTS: the name is taken.
   int (*create)(struct object_store *s, struct object *o, struct err *err);
-  // A JSON merge patch of spec ({"spec": {...}}), without a precondition: a wish that a set has for
-  // its clones. Checked as any change of spec is.
-  int (*patch)(struct object_store *s, const struct object *o, struct json_object *patch,
+  // A JSON merge patch of spec ({"spec": {...}}), and of labels and annotations in metadata,
+  // without a precondition: a wish of somebody (a set for its clones, `drover cancel`). Checked as
+  // any change of spec is.
+  int (*patch)(struct object_store *s, const struct object_key *key, struct json_object *patch,
+               struct err *err);
+  // spec.replicas of a CloneSet; in a cluster through its scale subresource, whose rights are
+  // enough.
+  int (*scale)(struct object_store *s, const struct object_key *key, int64_t replicas,
                struct err *err);
   // Adds or removes a finalizer, same precondition. Removing the last one of an object that is
   // being deleted makes it go.
@@ -95,6 +108,16 @@ struct object_store_ops {
   // *ret_value is yours. ERR_NOT_FOUND names what is missing, map or key.
   int (*get_config)(struct object_store *s, const char *ns, const char *name, const char *key,
                     char **ret_value, struct err *err);
+  // Calls fn for each object of a kind as it is kept now, in ns or (NULL) everywhere; fn may set
+  // err and return -1, which ends it. NULL: what list and get give (store_each() knows).
+  int (*each)(struct object_store *s, enum object_kind kind, const char *ns, store_each_fn fn,
+              void *arg, struct err *err);
+  // Calls fn for each event of the object, the latest last.
+  int (*events)(struct object_store *s, const struct object *o, store_event_fn fn, void *arg,
+                struct err *err);
+  // Removes a "Secret" or "ConfigMap". ERR_NOT_FOUND.
+  int (*remove_map)(struct object_store *s, const char *kind, const char *ns, const char *name,
+                    struct err *err);
   // Labels as FIELD_MAP (alternating key, value).
   int (*namespace_labels)(struct object_store *s, const char *ns, struct strings *ret,
                           struct err *err);
@@ -111,9 +134,15 @@ struct object_store {
 struct kube;
 int store_kube_new(struct kube *kube, const char *const *namespaces, struct object_store **ret,
                    struct err *err);
+// For a command that people run: a store with a client of its own, which asks the server each time
+// and watches nothing. *config is taken over (left empty). No request is made.
+struct kube_config;
+int store_kube_open(struct kube_config *config, struct object_store **ret, struct err *err);
 // The other one is in controller/store_sqlite.h.
 
 // Wrappers, so that callers need not spell s->ops.
 int store_get(struct object_store *s, enum object_kind kind, const char *ns, const char *name,
               struct object **ret, struct err *err);
+int store_each(struct object_store *s, enum object_kind kind, const char *ns, store_each_fn fn,
+               void *arg, struct err *err);
 void store_free(struct object_store *s); // NULL allowed

@@ -97,9 +97,8 @@ void sqlite_event(struct object_store *store, const struct object *o, const char
     log_warning("an event was not recorded", "reason", e.reason, "error", err.message, NULL);
 }
 
-int store_sqlite_events(struct object_store *store, const struct object_key *key,
-                        void (*fn)(void *arg, const struct store_event *event), void *arg,
-                        struct err *err)
+int store_sqlite_events(struct object_store *store, const struct object_key *key, store_event_fn fn,
+                        void *arg, struct err *err)
 {
   struct store_sqlite *s = (struct store_sqlite *)store;
   LOCK_FOR_SCOPE(&s->db.mutex);

@@ -7,6 +7,47 @@
 
 #include "base/cleanup.h"
 #include "base/str.h"
+#include "kube/config.h"
+
+// Decided once in main(), before any command.
+static bool prefers_cluster;
+
+void state_prefer_cluster(void)
+{
+  prefers_cluster = true;
+}
+
+// ---- where ----------------------------------------------------------------------------------
+
+static int find_cluster(struct state_arguments *a, struct err *err)
+{
+  struct kube_config config CLEANUP(kube_config_release) = {0};
+  bool named = a->kubeconfig || a->context;
+  if (a->state && named)
+    return err_set(err, ERR_INVALID,
+                   "--state and --%s exclude each other: one names a file of 'drover run', the "
+                   "other a cluster",
+                   a->kubeconfig ? "kubeconfig" : "context");
+  a->cluster = named || (prefers_cluster && !a->state);
+  if (!a->cluster)
+    return 0;
+  if (kube_config_load(a->kubeconfig, a->context, &config, err) != 0)
+    return -1;
+  a->context_ns = str_dup(config.namespace_name);
+  return a->context_ns ? 0 : err_set(err, ERR_NO_MEMORY, "no memory");
+}
+
+int state_parse(const struct options *o, int argc, char **argv, void *into,
+                struct state_arguments *common, struct option_values *ret_operands, struct err *err)
+{
+  int rc = options_parse(o, argc, argv, into, ret_operands, err);
+  return rc == OPTIONS_PARSED && find_cluster(common, err) != 0 ? -1 : rc;
+}
+
+void state_release(struct state_arguments *a)
+{
+  free(TAKE(a->context_ns));
+}
 
 char *state_path(const struct state_arguments *a, struct err *err)
 {
@@ -18,12 +59,22 @@ char *state_path(const struct state_arguments *a, struct err *err)
 
 const char *state_namespace(const struct state_arguments *a)
 {
-  return a->ns ? a->ns : "default";
+  return a->ns ? a->ns : a->context_ns ? a->context_ns : "default";
+}
+
+static int open_cluster(const struct state_arguments *a, struct object_store **ret, struct err *err)
+{
+  struct kube_config config;
+  if (kube_config_load(a->kubeconfig, a->context, &config, err) != 0)
+    return -1;
+  return store_kube_open(&config, ret, err);
 }
 
 int state_open(const struct state_arguments *a, enum store_sqlite_mode mode,
                struct object_store **ret, struct err *err)
 {
+  if (a->cluster)
+    return open_cluster(a, ret, err);
   cleanup_free char *path = state_path(a, err);
   return path ? store_sqlite_open(path, mode, ret, err) : -1;
 }

@@ -9,6 +9,8 @@
 #include "controller/store_kube_internal.h"
 #include "kube/object.h"
 
+#define PEOPLES_BURST 300 // calls at once before 50 a second hold; kubectl has the same
+
 DEFINE_CLEANUP(object_free, struct object *)
 DEFINE_CLEANUP(store_free, struct object_store *)
 
@@ -118,12 +120,23 @@ static int kube_store_start(struct object_store *store, struct loop *loop,
 
 // ---- reading --------------------------------------------------------------------------------
 
+int kube_store_missing(const struct object_key *key, const struct err *why, struct err *err)
+{
+  if (why->kind == ERR_NOT_FOUND)
+    return err_set(err, ERR_NOT_FOUND, "there is no %s '%s' in namespace '%s'",
+                   object_kind_info(key->kind)->kind, key->name, key->ns);
+  if (err)
+    *err = *why;
+  return -1;
+}
+
 static int ask_server(struct store_kube *s, const struct object_key *key, struct object **ret,
                       struct err *err)
 {
   struct json_object *json cleanup_object = NULL;
-  if (kube_get(s->kube, &s->resources[key->kind], key->ns, key->name, &json, err) != 0)
-    return -1;
+  struct err why = ERR_INIT;
+  if (kube_get(s->kube, &s->resources[key->kind], key->ns, key->name, &json, &why) != 0)
+    return kube_store_missing(key, &why, err);
   return object_decode(json, ret, err);
 }
 
@@ -308,13 +321,15 @@ static int kube_store_create(struct object_store *store, struct object *o, struc
   return made ? 0 : -1;
 }
 
-static int kube_store_patch(struct object_store *store, const struct object *o,
+static int kube_store_patch(struct object_store *store, const struct object_key *key,
                             struct json_object *patch, struct err *err)
 {
   struct store_kube *s = (struct store_kube *)store;
-  struct json_object *answer cleanup_object = NULL;
-  return kube_patch(s->kube, &s->resources[o->kind], o->meta.ns, o->meta.name, NULL,
-                    KUBE_PATCH_MERGE, patch, &answer, err);
+  struct err why = ERR_INIT;
+  if (kube_patch(s->kube, &s->resources[key->kind], key->ns, key->name, NULL, KUBE_PATCH_MERGE,
+                 patch, NULL, &why) == 0)
+    return 0;
+  return kube_store_missing(key, &why, err);
 }
 
 static struct json_object *finalizers_with(const struct object *o, const char *finalizer,
@@ -400,6 +415,7 @@ static void kube_store_free(struct object_store *store)
   kube_store_stop(store);
   events_free(s->events);
   kube_cache_free(s->cache);
+  kube_free(s->own_kube);
   strings_release(&s->namespaces);
   pthread_mutex_destroy(&s->mutex);
   free(s);
@@ -414,12 +430,16 @@ static const struct object_store_ops kube_ops = {
     .put_status = kube_store_put_status,
     .create = kube_store_create,
     .patch = kube_store_patch,
+    .scale = kube_store_scale,
     .set_finalizer = kube_store_set_finalizer,
     .put_owners = kube_store_put_owners,
     .remove = kube_store_remove,
     .event = kube_store_event,
     .get_secret = kube_store_get_secret,
     .get_config = kube_store_get_config,
+    .each = kube_store_each,
+    .events = kube_store_events,
+    .remove_map = kube_store_remove_map,
     .namespace_labels = kube_store_namespace_labels,
     .installation = kube_store_installation,
     .free = kube_store_free,
@@ -456,5 +476,19 @@ int store_kube_new(struct kube *kube, const char *const *namespaces, struct obje
   if (fill(s, namespaces, err) != 0)
     return -1;
   *ret = TAKE(store);
+  return 0;
+}
+
+int store_kube_open(struct kube_config *config, struct object_store **ret, struct err *err)
+{
+  struct kube_settings settings = {.burst = PEOPLES_BURST};
+  struct kube *kube = kube_new(config, &settings, err);
+  if (!kube)
+    return -1;
+  if (store_kube_new(kube, NULL, ret, err) != 0) {
+    kube_free(kube);
+    return -1;
+  }
+  ((struct store_kube *)*ret)->own_kube = kube;
   return 0;
 }

@@ -95,6 +95,20 @@ int kube_store_get_config(struct object_store *s, const char *ns, const char *na
   return *ret_value ? 0 : err_set(err, ERR_NO_MEMORY, "no memory for a ConfigMap");
 }
 
+int kube_store_remove_map(struct object_store *store, const char *kind, const char *ns,
+                          const char *name, struct err *err)
+{
+  struct store_kube *s = (struct store_kube *)store;
+  const struct kube_resource *r = str_eq(kind, secrets.kind) ? &secrets : &config_maps;
+  struct err why = ERR_INIT;
+  if (kube_delete(s->kube, r, ns, name, NULL, &why) == 0)
+    return 0;
+  if (why.kind == ERR_NOT_FOUND)
+    return err_set(err, ERR_NOT_FOUND, "there is no %s '%s' in namespace '%s'", kind, name, ns);
+  *err = why;
+  return -1;
+}
+
 int kube_store_namespace_labels(struct object_store *s, const char *ns, struct strings *ret,
                                 struct err *err)
 {

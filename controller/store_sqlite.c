@@ -226,11 +226,21 @@ static void sqlite_free(struct object_store *store)
 }
 DEFINE_CLEANUP(store_free, struct object_store *)
 
-static int sqlite_patch(struct object_store *s, const struct object *o, struct json_object *patch,
+static int sqlite_scale(struct object_store *s, const struct object_key *key, int64_t replicas,
                         struct err *err)
 {
+  struct json_object *patch cleanup_object = json_object_new_object();
+  struct json_object *spec = json_object_new_object();
+  json_object_object_add(spec, "replicas", json_object_new_int64(replicas));
+  json_object_object_add(patch, "spec", spec);
+  return store_sqlite_patch(s, key, patch, err);
+}
+
+static int sqlite_events(struct object_store *s, const struct object *o, store_event_fn fn,
+                         void *arg, struct err *err)
+{
   struct object_key key = object_key_of(o);
-  return store_sqlite_patch(s, &key, patch, err);
+  return store_sqlite_events(s, &key, fn, arg, err);
 }
 
 static const struct object_store_ops sqlite_ops = {
@@ -241,13 +251,16 @@ static const struct object_store_ops sqlite_ops = {
     .list = sqlite_list,
     .put_status = sqlite_put_status,
     .create = sqlite_create,
-    .patch = sqlite_patch,
+    .patch = store_sqlite_patch,
+    .scale = sqlite_scale,
     .set_finalizer = sqlite_set_finalizer,
     .put_owners = sqlite_put_owners,
     .remove = sqlite_remove,
     .event = sqlite_event,
     .get_secret = sqlite_get_secret,
     .get_config = sqlite_get_config,
+    .events = sqlite_events,
+    .remove_map = store_sqlite_remove_map,
     .namespace_labels = sqlite_namespace_labels,
     .installation = sqlite_installation,
     .free = sqlite_free,

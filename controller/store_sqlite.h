@@ -68,12 +68,6 @@ int store_sqlite_remove_map(struct object_store *s, const char *kind, const char
 int store_sqlite_only(struct object_store *s, const struct object_key *keys, size_t count,
                       struct err *err);
 
-struct store_event {
-  const char *type, *reason, *message; // borrowed
-  int64_t count;
-  int64_t first_wall_ms, last_wall_ms;
-};
-// Calls fn for each event of the object, the latest last.
-int store_sqlite_events(struct object_store *s, const struct object_key *key,
-                        void (*fn)(void *arg, const struct store_event *event), void *arg,
-                        struct err *err);
+// As ops->events, by key: also of an object that is gone.
+int store_sqlite_events(struct object_store *s, const struct object_key *key, store_event_fn fn,
+                        void *arg, struct err *err);

@@ -382,7 +382,8 @@ int kube_config_load(const char *path, const char *context, struct kube_config *
   } else if (!str_empty(listed)) {
     if (add_listed(&files, listed, err) != 0)
       return -1;
-  } else if (getenv("KUBERNETES_SERVICE_HOST") && access(SERVICE_ACCOUNT "/token", F_OK) == 0) {
+  } else if (!context && getenv("KUBERNETES_SERVICE_HOST") &&
+             access(SERVICE_ACCOUNT "/token", F_OK) == 0) {
     return kube_config_in_cluster(NULL, ret, err);
   } else if (home) {
     cleanup_free char *usual = str_printf("%s/.kube/config", home);

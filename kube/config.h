@@ -3,9 +3,9 @@
 //
 // kube_config_load() looks, in this order: the path given; the files of $KUBECONFIG (colon
 // separated, merged: the first file that names something wins, files that are not there are
-// skipped); the pod's service account; ~/.kube/config. Paths in a file are relative to that file.
-// YAML and JSON are read alike. What we cannot do (auth-provider, removed from Kubernetes in 1.26;
-// SOCKS proxies) is an error, never ignored.
+// skipped); the pod's service account, unless a context is named; ~/.kube/config. Paths in a file
+// are relative to that file. YAML and JSON are read alike. What we cannot do (auth-provider,
+// removed from Kubernetes in 1.26; SOCKS proxies) is an error, never ignored.
 //
 // A config is a plain value of the one who loads it: kube_config_release(). Secrets in it are wiped
 // then. Tokens and certificates that are files stay paths: kube/credentials.h reads them again when
