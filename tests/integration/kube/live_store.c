@@ -17,6 +17,7 @@
 #define WAIT_MS 10000
 
 static const struct kube_resource providers = {CRDS_GROUP, CRDS_VERSION, "providers", "Provider"};
+static const struct kube_resource clonesets = {CRDS_GROUP, CRDS_VERSION, "clonesets", "CloneSet"};
 static const struct kube_resource secrets = {"", "v1", "secrets", "Secret"};
 static const struct kube_resource configmaps = {"", "v1", "configmaps", "ConfigMap"};
 
@@ -170,17 +171,32 @@ static void removing(struct bench *b)
   MUST_FAIL(b->store->ops->get(b->store, &key, &none, &err), ERR_NOT_FOUND, "p1");
 }
 
-static struct object *clone_of_set(void)
+// A real one: the garbage collector takes away what has an owner that is not there.
+static char *make_set(struct bench *b)
+{
+  struct object *set;
+  create(b, &clonesets,
+         "{\"apiVersion\":\"drover.dev/"
+         "v1alpha1\",\"kind\":\"CloneSet\",\"metadata\":{\"name\":\"web\"},"
+         "\"spec\":{\"baseRef\":{\"name\":\"debian\"}}}");
+  MUST(store_get(b->store, OBJECT_CLONE_SET, "default", "web", &set, &err));
+  char *uid = str_dup(set->meta.uid);
+  object_free(set);
+  return uid;
+}
+
+static struct object *clone_of_set(const char *uid)
 {
   struct object *o;
   struct json_object *json = parse(
       "{\"apiVersion\":\"drover.dev/v1alpha1\",\"kind\":\"Clone\",\"metadata\":{\"namespace\":"
       "\"default\",\"name\":\"web-0\",\"labels\":{\"drover.dev/set\":\"web\"},\"finalizers\":"
       "[\"drover.dev/cleanup\"],\"ownerReferences\":[{\"apiVersion\":\"drover.dev/v1alpha1\","
-      "\"kind\":\"CloneSet\",\"name\":\"web\",\"uid\":\"3b241101-e2bb-4255-8caf-4136c566a962\","
+      "\"kind\":\"CloneSet\",\"name\":\"web\",\"uid\":\"of the set\","
       "\"controller\":true}]},\"spec\":{\"baseRef\":{\"name\":\"debian\"},\"memory\":\"2Gi\"}}");
   MUST(object_decode(json, &o, &err));
   json_object_put(json);
+  str_set(&((struct object_owner *)o->meta.owners.items)->uid, uid);
   return o;
 }
 
@@ -192,7 +208,8 @@ static int64_t clones_told(struct bench *b)
 
 static void creating(struct bench *b)
 {
-  struct object *o = clone_of_set(), *again = clone_of_set(), *back;
+  cleanup_free char *set = make_set(b);
+  struct object *o = clone_of_set(set), *again = clone_of_set(set), *back;
   struct object_key *keys;
   size_t count;
   MUST(b->store->ops->create(b->store, o, &err));
