@@ -65,7 +65,8 @@ static bool rest_holds(struct waiting *w, size_t from)
       w->err = err;
       return false; // the next look may see more
     }
-    if (w->a->holds(o))
+    bool other = o && w->a->uids && !str_eq(o->meta.uid, w->a->uids->items[w->holding]);
+    if (w->a->holds(other ? NULL : o))
       continue;
     if (o)
       tell_trouble(w, o);

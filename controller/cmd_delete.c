@@ -54,11 +54,13 @@ static int abandon(struct object_store *s, const struct object_key *key, struct 
 }
 
 static int remove_object(struct object_store *s, const struct object_key *key,
-                         const struct arguments *a, struct err *err)
+                         const struct arguments *a, struct strings *uids, struct err *err)
 {
   struct object *o CLEANUP(object_free_p) = NULL;
   if (s->ops->get(s, key, &o, err) != 0)
     return -1;
+  if (strings_add(uids, o->meta.uid) != 0)
+    return err_set(err, ERR_NO_MEMORY, "no memory");
   if (a->abandon && abandon(s, key, err) != 0)
     return -1;
   return s->ops->remove(s, o, err);
@@ -69,7 +71,9 @@ static bool is_gone(const struct object *o)
   return !o;
 }
 
-static int ask(const struct arguments *a, const struct named *all, size_t count, struct err *err)
+// uids: of the objects among them, in that order. A set makes a clone anew as soon as it is gone.
+static int ask(const struct arguments *a, const struct named *all, size_t count,
+               struct strings *uids, struct err *err)
 {
   struct object_store *s CLEANUP(store_free_p) = NULL;
   if (state_open(&a->common, STORE_WRITE, &s, err) != 0)
@@ -77,7 +81,7 @@ static int ask(const struct arguments *a, const struct named *all, size_t count,
   for (size_t i = 0; i < count; i++) {
     const struct object_key *key = &all[i].key;
     int rc = all[i].map_kind ? s->ops->remove_map(s, all[i].map_kind, key->ns, key->name, err)
-                             : remove_object(s, key, a, err);
+                             : remove_object(s, key, a, uids, err);
     if (rc != 0)
       return -1;
     if (all[i].map_kind)
@@ -93,7 +97,8 @@ static void say(const struct object_key *keys, size_t count, const char *what)
     printf("%s %s\n", named_text(&keys[i], b), what);
 }
 
-static int finish(const struct arguments *a, const struct named *all, size_t count)
+static int finish(const struct arguments *a, const struct named *all, size_t count,
+                  const struct strings *uids)
 {
   struct object_key *keys CLEANUP(cleanup_free_) = calloc(count, sizeof(*keys));
   size_t objects = 0;
@@ -108,7 +113,8 @@ static int finish(const struct arguments *a, const struct named *all, size_t cou
                           : "is being deleted; 'drover run' finishes that");
     return EXIT_DONE;
   }
-  struct await w = {.arguments = &a->common, .keys = keys, .count = objects, .holds = is_gone};
+  struct await w = {
+      .arguments = &a->common, .keys = keys, .count = objects, .uids = uids, .holds = is_gone};
   int status = await(&w, "delete");
   if (status == EXIT_DONE)
     say(keys, objects, "deleted");
@@ -119,10 +125,11 @@ static int delete_named(const struct arguments *a, const struct option_values *o
 {
   struct err err = ERR_INIT;
   struct named *all CLEANUP(cleanup_free_) = NULL;
+  struct strings uids CLEANUP(strings_release) = {0};
   size_t count = 0;
   if (named_objects(operands, true, state_namespace(&a->common), &all, &count, &err) == 0 &&
-      ask(a, all, count, &err) == 0)
-    return finish(a, all, count);
+      ask(a, all, count, &uids, &err) == 0)
+    return finish(a, all, count, &uids);
   int status = command_failed("delete", &err);
   return err.kind == ERR_NOT_FOUND ? EXIT_NOT_SO : status;
 }

@@ -78,6 +78,7 @@ struct await {
   const struct state_arguments *arguments;
   const struct object_key *keys;
   size_t count;
+  const struct strings *uids; // of these keys: another object of the name is not it; NULL = any is
   // o NULL: it is gone.
   bool (*holds)(const struct object *o);
 };
