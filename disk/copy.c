@@ -112,17 +112,19 @@ static int prepare_pack(struct copy *c, const struct copy_options *o, struct err
 }
 
 // Where nobody knows before which clusters are zeros, they are left out as they are found, unless
-// the writer wants to know the length, or the parts of a full disk could not be held.
+// the writer wants to know the length, or the parts of a full disk could not be held. Where parts
+// must be equal there is no other way: forward, they end with a cluster of the disk.
 static int prepare_qcow2(struct copy *c, const struct copy_options *o, struct err *err)
 {
   const struct object_writer *w = c->job->object;
   if (o->compress && check_compressed(c, err) != 0)
     return -1;
   bool guessed = !c->source->exact_map && c->sparse && w->any_length && !w->ordered;
-  if ((o->compress || guessed) &&
+  bool wanted = o->compress || (w->equal_parts && w->any_length);
+  if ((wanted || guessed) &&
       pack_new_qcow2(&c->out_map, c->size_bytes, o->compress, &c->pack, err) != 0)
     return -1;
-  if (c->pack && (o->compress || copy_packed_fits(w, c->pack)))
+  if (c->pack && (wanted || copy_packed_fits(w, c->pack)))
     return 0;
   pack_free(c->pack);
   c->pack = NULL;

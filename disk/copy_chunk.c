@@ -6,16 +6,26 @@
 
 #include "disk/copy_internal.h"
 
-int lane_open(struct copy *c, struct lane *l, struct err *err)
+int lane_open_source(struct copy *c, struct lane *l, struct err *err)
 {
   *l = (struct lane){.copy = c};
   l->chunk = aligned_alloc(4096, COPY_CHUNK_BYTES);
   if (!l->chunk)
     return err_set(err, ERR_NO_MEMORY, "no memory for a lane");
-  int failed = source_lane_open(c->source, &l->source_lane, err);
-  if (!failed && c->job && c->job->target)
+  if (source_lane_open(c->source, &l->source_lane, err) == 0)
+    return 0;
+  lane_close(l);
+  return -1;
+}
+
+int lane_open(struct copy *c, struct lane *l, struct err *err)
+{
+  if (lane_open_source(c, l, err) != 0)
+    return -1;
+  int failed = 0;
+  if (c->job && c->job->target)
     failed = target_lane_open(c->job->target, &l->out_lane, err);
-  else if (!failed && c->job)
+  else if (c->job)
     failed = object_write_lane_open(c->job->object, &l->out_lane, err);
   if (failed)
     lane_close(l);

@@ -60,6 +60,8 @@ struct lane {
 };
 
 int lane_open(struct copy *c, struct lane *l, struct err *err);
+// Without out_lane: for one that only reads.
+int lane_open_source(struct copy *c, struct lane *l, struct err *err);
 void lane_close(struct lane *l);
 
 // Reads a guest chunk whole into `into` (COPY_CHUNK_BYTES of room; zeros after the end of the disk)

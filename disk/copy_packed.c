@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lanes that lay down a packed object (pack_internal.h). Each takes the next chunk, or the next run
 // of zeros, reads and packs it, waits for its turn, and appends it to the part that is filled: what
-// is stored stands in the order of the disk. Parts are filled in one of a few rooms, and whoever
-// fills one sends it while others go on filling the next. Where the header is only known at the
-// end, the first part is as small as the writer allows, and held until then.
+// is stored stands in the order of the disk. Other lanes send the parts that are full; there are
+// more of these where the store is far away. Where the header is only known at the end, the first
+// part is held until then.
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,10 +11,10 @@
 #include "disk/copy_packed_internal.h"
 #include "disk/pack_internal.h"
 
-#define PART_BYTES     (8ull << 20)
-#define PIECE_BYTES    (2ull << 20) // of one body
-#define PART_MAX_BYTES (64ull << 20)
-#define ROOMS_BYTES    (48ull << 20)
+#define PIECE_BYTES      (2ull << 20)  // of one body
+#define STREAM_BYTES     (34ull << 20) // of it that is held
+#define NEAR_BYTES       (32ull << 20) // of parts that are held, where the store is near
+#define PART_SMALL_BYTES (64ull << 20) // larger ones are made only where nothing else can be
 
 enum item_kind { ITEM_HEADER, ITEM_DATA, ITEM_ZEROS, ITEM_TRAILER };
 
@@ -56,6 +56,8 @@ static bool take_chunks(struct packing *k, struct item *ret)
 
 static bool take(struct packing *k, struct item *ret)
 {
+  if (!k->far_out)
+    crew_pace(k->copy->crew);
   LOCK_FOR_SCOPE(&k->copy->lock);
   if (!k->header_taken) {
     k->header_taken = true;
@@ -89,23 +91,7 @@ static void pass_turn(struct packing *k)
 {
   LOCK_FOR_SCOPE(&k->lock);
   k->turn++;
-  k->unwritten++;
   pthread_cond_broadcast(&k->changed);
-}
-
-static void written(struct packing *k)
-{
-  LOCK_FOR_SCOPE(&k->lock);
-  k->unwritten--;
-  pthread_cond_broadcast(&k->changed);
-}
-
-static int wait_all_written(struct packing *k, struct err *err)
-{
-  LOCK_FOR_SCOPE(&k->lock);
-  while (k->unwritten && !packed_stopped(k))
-    pthread_cond_wait(&k->changed, &k->lock);
-  return packed_stopped(k) ? err_set(err, ERR_CANCELLED, "stopped") : 0;
 }
 
 // ---- parts ----------------------------------------------------------------------------------
@@ -115,89 +101,45 @@ static bool is_late(const struct packing *k)
   return k->pack->late_header_bytes > 0;
 }
 
-static struct room *idle_room(struct packing *k)
-{
-  if (k->stream)
-    return packed_stream_idle(k);
-  for (int i = 0; i < k->room_count; i++)
-    if (!k->rooms[i].busy)
-      return &k->rooms[i];
-  return NULL;
-}
-
-// The room that is filled now; waits until one has been sent when there is none.
+// A full room is offered when more comes, so that the last one is still here when the length is
+// known.
 static struct room *room_to_fill(struct packing *k, struct err *err)
 {
-  if (k->filling)
-    return k->filling;
-  LOCK_FOR_SCOPE(&k->lock);
-  struct room *r = k->parts == 0 && is_late(k) ? &k->head : NULL;
-  while (!r && !(r = idle_room(k)) && !packed_stopped(k))
-    pthread_cond_wait(&k->changed, &k->lock);
-  if (!r) {
-    err_set(err, ERR_CANCELLED, "stopped");
-    return NULL;
-  }
-  r->busy = true;
-  r->length = 0;
-  r->offset = k->tail;
-  r->data_bytes = 0;
-  r->number = k->parts++;
-  resume_packed_part_begin(k->copy, r->number);
-  k->filling = r;
-  return r;
+  struct room *r = k->filling;
+  if (r && r->length < r->full_bytes)
+    return r;
+  k->filling = NULL;
+  if (r && r != &k->head)
+    packed_offer(k, r);
+  return packed_room(k, err);
 }
 
-static int write_room(struct packing_lane *l, const struct room *r, struct err *err)
+// During the turn. data_bytes: what of the disk is in these bytes; counts for the part in which
+// they begin.
+static int append(struct packing *k, const uint8_t *bytes, size_t length, uint64_t data_bytes,
+                  struct err *err)
 {
-  struct copy *c = l->packing->copy;
-  struct object_body body = object_body_bytes(r->bytes, r->length);
-  bool there = resume_packed_part_is_there(c, r->number, r->bytes, r->length);
-  if (!there &&
-      object_write_part(c->job->object, l->lane.out_lane, r->number, r->offset, &body, err) != 0)
-    return -1;
-  return resume_packed_part_done(&l->lane, r->number, r->bytes, r->length, r->data_bytes, !there,
-                                 err);
-}
-
-static int send_room(struct packing_lane *l, struct room *r, struct err *err)
-{
-  struct packing *k = l->packing;
-  if (k->stream) {
-    packed_stream_offer(k, r);
-    return 0;
-  }
-  if (write_room(l, r, err) != 0)
-    return -1;
-  crew_moved(k->copy->crew);
-  LOCK_FOR_SCOPE(&k->lock);
-  r->busy = false;
-  pthread_cond_broadcast(&k->changed);
-  return 0;
-}
-
-// During the turn. data_bytes: what of the disk is in these bytes. ret_full: a room that is full
-// now and is the caller's to send, or NULL.
-static int append(struct packing_lane *l, const uint8_t *bytes, size_t length, uint64_t data_bytes,
-                  struct room **ret_full, struct err *err)
-{
-  struct packing *k = l->packing;
-  *ret_full = NULL;
-  if (length == 0)
-    return 0;
-  struct room *r = room_to_fill(k, err);
-  if (!r)
-    return -1;
-  memcpy(r->bytes + r->length, bytes, length);
-  r->length += length;
-  r->data_bytes += data_bytes;
-  if (r->length >= r->full_bytes) {
-    *ret_full = r == &k->head ? NULL : r;
-    k->filling = NULL;
-  }
-  if (k->copy->sha)
+  if (length > k->limit_bytes - k->tail)
+    return err_set(err, ERR_LIMIT,
+                   "the packed image would be longer than %llu bytes, which is all that "
+                   "can be stored there",
+                   (unsigned long long)k->limit_bytes);
+  if (k->copy->sha && length)
     sha_turn_add(k->copy->sha, k->tail, bytes, length);
-  k->tail += length;
+  while (length) {
+    struct room *r = room_to_fill(k, err);
+    if (!r)
+      return -1;
+    size_t left = r->full_bytes - r->length;
+    size_t n = left < length ? left : length;
+    memcpy(r->bytes + r->length, bytes, n);
+    r->length += n;
+    r->data_bytes += data_bytes;
+    k->tail += n;
+    bytes += n;
+    length -= n;
+    data_bytes = 0;
+  }
   return 0;
 }
 
@@ -240,27 +182,13 @@ static int lay_chunks(struct packing_lane *l, const struct item *item, struct er
 {
   struct packing *k = l->packing;
   uint64_t data_bytes;
-  struct room *full;
-  if (pack_item(l, item, &data_bytes, err) != 0 || wait_turn(k, item->sequence, err) != 0)
-    return -1;
-  if (k->pack->ops->place(k->pack, &l->packed, k->tail, err) != 0 ||
-      append(l, l->packed.bytes + l->packed.start, l->packed.length, data_bytes, &full, err) != 0)
+  if (pack_item(l, item, &data_bytes, err) != 0 || wait_turn(k, item->sequence, err) != 0 ||
+      k->pack->ops->place(k->pack, &l->packed, k->tail, err) != 0 ||
+      append(k, l->packed.bytes + l->packed.start, l->packed.length, data_bytes, err) != 0)
     return -1;
   pass_turn(k);
-  if (full && send_room(l, full, err) != 0)
-    return -1;
-  written(k);
   copy_moved(k->copy, data_bytes);
   return 0;
-}
-
-// Header and trailer are written within the turn.
-static int lay_bytes(struct packing_lane *l, size_t length, struct err *err)
-{
-  struct room *full;
-  if (append(l, l->packed.bytes, length, 0, &full, err) != 0)
-    return -1;
-  return full ? send_room(l, full, err) : 0;
 }
 
 static int lay_header(struct packing_lane *l, const struct item *item, struct err *err)
@@ -273,21 +201,33 @@ static int lay_header(struct packing_lane *l, const struct item *item, struct er
   memset(l->packed.bytes, 0, n);
   if (p->ops->header && !is_late(k))
     n = p->ops->header(p, l->packed.bytes);
-  if (lay_bytes(l, n, err) != 0)
+  if (append(k, l->packed.bytes, n, 0, err) != 0)
     return -1;
   pass_turn(k);
-  written(k);
   return 0;
 }
 
-static int send_head(struct packing_lane *l, struct err *err)
+// The last part may be shorter than others, which its writer can only see once the length is told;
+// and that is not before all others are there.
+static int send_last(struct packing *k, struct err *err)
 {
-  struct packing *k = l->packing;
-  k->pack->ops->header(k->pack, k->head.bytes);
-  return send_room(l, &k->head, err);
+  struct object_writer *w = k->copy->job->object;
+  if (!k->stream && packed_wait_sent(k, err) != 0)
+    return -1;
+  if (object_settle(w, k->tail, err) != 0)
+    return -1;
+  if (k->filling && k->filling != &k->head)
+    packed_offer(k, k->filling);
+  if (is_late(k)) {
+    if (packed_wait_sent(k, err) != 0)
+      return -1;
+    k->pack->ops->header(k->pack, k->head.bytes);
+    packed_offer(k, &k->head);
+  }
+  packed_end(k);
+  return 0;
 }
 
-// The last part may be shorter than others, which its writer can only see once the end is known.
 static int lay_trailer(struct packing_lane *l, const struct item *item, struct err *err)
 {
   struct packing *k = l->packing;
@@ -297,14 +237,10 @@ static int lay_trailer(struct packing_lane *l, const struct item *item, struct e
   size_t n = 0;
   do
     if (k->pack->ops->trailer(k->pack, offset, l->packed.bytes, &n, err) != 0 ||
-        lay_bytes(l, n, err) != 0)
+        append(k, l->packed.bytes, n, 0, err) != 0)
       return -1;
   while (n);
-  if (wait_all_written(k, err) != 0 || object_settle(k->copy->job->object, k->tail, err) != 0)
-    return -1;
-  int failed = k->filling && k->filling != &k->head ? send_room(l, k->filling, err) : 0;
-  packed_stream_end(k);
-  return !failed && is_late(k) ? send_head(l, err) : failed;
+  return send_last(k, err);
 }
 
 static int (*const lay[])(struct packing_lane *, const struct item *, struct err *) = {
@@ -316,28 +252,29 @@ static int (*const lay[])(struct packing_lane *, const struct item *, struct err
 
 // ---- lanes ----------------------------------------------------------------------------------
 
-static int run_lane(void *packing, int index, struct err *err)
+static int pack_lane(struct packing *k, struct err *err)
 {
-  struct packing *k = packing;
-  if (k->stream && index == 0)
-    return packed_stream_send(k, err);
   struct packing_lane l = {.packing = k};
   cleanup_free uint8_t *bytes = malloc(k->pack->room_bytes);
   l.packed.bytes = bytes;
   if (!bytes)
     return err_set(err, ERR_NO_MEMORY, "no memory for a packed chunk");
-  if (lane_open(k->copy, &l.lane, err) != 0)
+  if (lane_open_source(k->copy, &l.lane, err) != 0)
     return -1;
   int failed = k->pack->ops->lane_open(k->pack, &l.pack_lane, err);
   struct item item;
   while (!failed && !packed_stopped(k) && take(k, &item))
     failed = lay[item.kind](&l, &item, err);
-  if (!failed)
-    failed = resume_lane_end(&l.lane, err);
   if (l.pack_lane)
     k->pack->ops->lane_close(k->pack, l.pack_lane);
   lane_close(&l.lane);
   return failed;
+}
+
+static int run_lane(void *packing, int index, struct err *err)
+{
+  struct packing *k = packing;
+  return index < k->packers ? pack_lane(k, err) : packed_send(k, err);
 }
 
 static void interrupt(void *packing)
@@ -367,69 +304,86 @@ static bool is_stream(const struct object_writer *w)
   return w->ordered && w->parts_max == 1;
 }
 
-// Size of the parts: so that their number is enough for the longest object that may come out. 0:
-// they would be too large to be held.
-static size_t part_bytes(const struct object_writer *w, const struct pack *p)
+static uint64_t base_bytes(const struct object_writer *w)
 {
-  uint64_t bound = p->bound_bytes, target = most(PART_BYTES, w->part_min_bytes);
-  if (is_stream(w))
-    return PIECE_BYTES;
-  uint32_t others = p->late_header_bytes ? 2 : 1; // the last, and the first
-  if (w->parts_max > others)
-    target = most(target, bound / (w->parts_max - others) + 1);
-  else if (w->parts_max)
-    target = bound;
-  uint64_t largest = target + p->room_bytes;
-  bool held = target <= PART_MAX_BYTES && (!w->part_max_bytes || largest <= w->part_max_bytes);
-  return held ? (size_t)target : 0;
+  return is_stream(w) ? PIECE_BYTES : most(COPY_PART_BYTES, w->part_min_bytes);
+}
+
+// A header that comes late is in a part of its own, where parts may be so small; else in one that
+// is as large as the others, which all stores take.
+static bool plan_parts(const struct object_writer *w, const struct pack *p, struct part_plan *ret)
+{
+  struct part_plan_rules r = {.bound_bytes = p->bound_bytes,
+                              .base_bytes = base_bytes(w),
+                              .part_max_bytes = w->part_max_bytes,
+                              .count_max = is_stream(w) ? 0 : w->parts_max,
+                              .equal = w->equal_parts};
+  if (w->object_max_bytes && r.bound_bytes > w->object_max_bytes)
+    r.bound_bytes = w->object_max_bytes;
+  if (w->part_min_bytes == 0 && w->parts_max != 1)
+    r.first_bytes = p->late_header_bytes;
+  if (w->parts_max == 1)
+    r.part_max_bytes = PART_SMALL_BYTES;
+  return part_plan_make(ret, &r);
 }
 
 bool copy_packed_fits(const struct object_writer *w, const struct pack *p)
 {
-  return part_bytes(w, p) > 0;
+  struct part_plan plan;
+  return plan_parts(w, p, &plan) && plan.top_bytes <= PART_SMALL_BYTES;
 }
 
-static int make_room(const struct packing *k, struct room *r, size_t full_bytes, struct err *err)
+static bool is_far(int64_t round_trip_ms)
 {
-  size_t most_bytes = full_bytes + k->pack->room_bytes;
-  r->full_bytes = full_bytes;
-  r->bytes = aligned_alloc(4096, (most_bytes + 4095) / 4096 * 4096); // for O_DIRECT
-  return r->bytes ? 0 : err_set(err, ERR_NO_MEMORY, "no memory for parts");
+  return round_trip_ms >= COPY_FAR_MS;
 }
 
-static int make_rooms(struct packing *k, size_t target, struct err *err)
+static int within(uint64_t n, int least, int most_lanes)
 {
-  const struct object_writer *w = k->copy->job->object;
-  size_t head = w->parts_max == 1 ? target : most(w->part_min_bytes, k->pack->late_header_bytes);
-  k->room_count = (int)(ROOMS_BYTES / (target + k->pack->room_bytes));
-  k->room_count = k->room_count < 1 ? 1 : k->room_count < ROOMS_MAX ? k->room_count : ROOMS_MAX;
-  if (is_late(k) && make_room(k, &k->head, head, err) != 0)
-    return -1;
-  for (int i = 0; i < k->room_count; i++)
-    if (make_room(k, &k->rooms[i], target, err) != 0)
-      return -1;
-  return 0;
+  return n < (uint64_t)least ? least : n > (uint64_t)most_lanes ? most_lanes : (int)n;
+}
+
+// Packing is work for processors: more lanes than a few only help where the source is far away.
+// Where the store is, parts are what is missing: all memory that is left is for them, and each has
+// a sender.
+static void share_memory(struct packing *k)
+{
+  struct copy *c = k->copy;
+  const struct object_writer *w = c->job->object;
+  int asked = c->job->options.lanes;
+  uint64_t lane_bytes = COPY_CHUNK_BYTES + k->pack->room_bytes + c->source->lane_bytes;
+  k->far_out = !k->stream && is_far(w->round_trip_ms);
+  k->rooms_bytes = k->stream ? STREAM_BYTES : NEAR_BYTES;
+  int fit = within((COPY_MEMORY_BYTES - k->rooms_bytes) / lane_bytes, 1, COPY_LANES_MAX);
+  bool many = asked > 0 || (is_far(c->source->round_trip_ms) && !k->far_out);
+  k->packers = within(asked > 0 ? (uint64_t)asked : COPY_LANES_MAX, 1,
+                      many || fit < COPY_LANES_DEFAULT ? fit : COPY_LANES_DEFAULT);
+  uint64_t packing_bytes = (uint64_t)k->packers * lane_bytes;
+  if (k->far_out && COPY_MEMORY_BYTES > packing_bytes + k->rooms_bytes)
+    k->rooms_bytes = COPY_MEMORY_BYTES - packing_bytes;
+  uint64_t rooms = k->rooms_bytes / base_bytes(w);
+  k->senders = k->stream ? 1 : within(asked > 0 ? (uint64_t)asked : rooms, 1, COPY_LANES_MAX);
 }
 
 static int too_large(const struct packing *k, struct err *err)
 {
   return err_set(err, ERR_LIMIT,
-                 "a disk with so much data (up to %llu bytes stored) would need parts of more than "
-                 "%llu bytes; use format qcow2, not compressed, whose parts need no room in memory",
-                 (unsigned long long)k->pack->bound_bytes, PART_MAX_BYTES);
+                 "a disk with so much data (up to %llu bytes stored) would need parts that are too "
+                 "large; use format qcow2, not compressed, whose parts need no room in memory",
+                 (unsigned long long)k->pack->bound_bytes);
 }
 
 static int run(struct packing *k, struct err *err)
 {
   struct copy *c = k->copy;
-  size_t target = part_bytes(c->job->object, k->pack);
-  if (target == 0)
+  if (!plan_parts(c->job->object, k->pack, &k->parts))
     return too_large(k, err);
-  if (make_rooms(k, target, err) != 0 ||
-      resume_expect_parts(c, c->pack->bound_bytes / target + 3, err) != 0 ||
+  share_memory(k);
+  c->crew->lanes = k->senders; // those that write down what is finished
+  if (resume_expect_parts(c, part_plan_count(&k->parts, k->limit_bytes), err) != 0 ||
       resume_begin(c, err) != 0)
     return -1;
-  c->crew->lanes += k->stream; // the sender
+  c->crew->lanes = k->packers + k->senders;
   c->crew->lane = run_lane;
   c->crew->interrupt = interrupt;
   c->crew->wake = wake;
@@ -440,16 +394,18 @@ static int run(struct packing *k, struct err *err)
 int copy_packed_run(struct copy *c, struct err *err)
 {
   struct packing k = {.copy = c, .pack = c->pack};
-  k.stream = is_stream(c->job->object);
+  struct object_writer *w = c->job->object;
+  k.stream = is_stream(w);
+  k.limit_bytes = c->pack->bound_bytes;
+  if (w->object_max_bytes && k.limit_bytes > w->object_max_bytes)
+    k.limit_bytes = w->object_max_bytes;
   k.chunks = (c->size_bytes + COPY_CHUNK_BYTES - 1) / COPY_CHUNK_BYTES;
   pthread_mutex_init(&k.lock, NULL);
   cond_init_monotonic(&k.changed);
-  int failed = resume_prepare(c, err) != 0 ||
-               object_begin(c->job->object, c->pack->bound_bytes, err) != 0 || run(&k, err) != 0;
+  int failed =
+      resume_prepare(c, err) != 0 || object_begin(w, k.limit_bytes, err) != 0 || run(&k, err) != 0;
   c->stored_bytes = k.tail;
-  for (int i = 0; i < ROOMS_MAX; i++)
-    free(k.rooms[i].bytes);
-  free(k.head.bytes);
+  packed_rooms_release(&k);
   pthread_cond_destroy(&k.changed);
   pthread_mutex_destroy(&k.lock);
   return failed ? -1 : 0;

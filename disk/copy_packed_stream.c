@@ -8,7 +8,7 @@
 static struct room *oldest_sent(struct packing *k)
 {
   struct room *oldest = NULL;
-  for (int i = 0; i < k->room_count; i++) {
+  for (int i = 0; i < ROOMS_MAX; i++) {
     struct room *r = &k->rooms[i];
     if (r->sent && (!oldest || r->number < oldest->number))
       oldest = r;
@@ -16,31 +16,12 @@ static struct room *oldest_sent(struct packing *k)
   return oldest;
 }
 
-struct room *packed_stream_idle(struct packing *k)
+struct room *packed_stream_drop(struct packing *k)
 {
-  for (int i = 0; i < k->room_count; i++)
-    if (!k->rooms[i].busy)
-      return &k->rooms[i];
   struct room *r = oldest_sent(k);
-  if (!r)
-    return NULL;
-  k->dropped_to = r->offset + r->length;
-  r->busy = r->ready = r->sent = false;
+  if (r)
+    k->dropped_to = r->offset + r->length;
   return r;
-}
-
-void packed_stream_offer(struct packing *k, struct room *r)
-{
-  LOCK_FOR_SCOPE(&k->lock);
-  r->ready = true;
-  pthread_cond_broadcast(&k->changed);
-}
-
-void packed_stream_end(struct packing *k)
-{
-  LOCK_FOR_SCOPE(&k->lock);
-  k->ended = true;
-  pthread_cond_broadcast(&k->changed);
 }
 
 // ---- sending --------------------------------------------------------------------------------
@@ -50,7 +31,7 @@ void packed_stream_end(struct packing *k)
 static struct room *room_at(struct packing *k, uint64_t offset)
 {
   struct room *found = NULL;
-  for (int i = 0; i < k->room_count; i++) {
+  for (int i = 0; i < ROOMS_MAX; i++) {
     struct room *r = &k->rooms[i];
     if (!r->ready)
       continue;

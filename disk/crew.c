@@ -194,7 +194,7 @@ int crew_run(struct crew *c, struct err *err)
   pthread_mutex_init(&c->lock, NULL);
   cond_init_monotonic(&c->changed);
   c->tokens_at_ms = clock_ms();
-  struct member members[COPY_LANES_MAX + 1];
+  struct member members[CREW_LANES_MAX];
   int started = start(c, members, err);
   supervise(c);
   for (int i = 0; i < started; i++)

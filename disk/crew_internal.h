@@ -17,10 +17,12 @@
 #include "base/err.h"
 #include "disk/copy.h"
 
+#define CREW_LANES_MAX (2 * COPY_LANES_MAX + 1)
+
 struct crew {
   // set by the user before crew_run()
   struct tally *tally;
-  int lanes;
+  int lanes; // CREW_LANES_MAX at most
   int64_t stall_timeout_ms;
   // All lanes take an item each within so long at the earliest (crew_pace); 0 = as they come.
   int64_t spread_ms;

@@ -118,11 +118,13 @@ struct object_writer {
   uint64_t part_min_bytes; // all but the last part; 0 = any
   uint64_t part_max_bytes; // 0 = any
   uint32_t parts_max;      // 0 = any; 1 = the whole object is one part
-  int64_t round_trip_ms;   // as struct object_reader
-  bool outlives_us;        // what is written stays without a flush when only this process dies
-  bool resumed;            // after begin
-  bool stored;             // resumed, and even committed already: only commit is left
-  bool in_place;           // a mender that writes into the object itself, at once
+  uint64_t object_max_bytes; // 0 = any
+  bool equal_parts;          // all but the last must have one size
+  int64_t round_trip_ms;     // as struct object_reader
+  bool outlives_us;          // what is written stays without a flush when only this process dies
+  bool resumed;              // after begin
+  bool stored;               // resumed, and even committed already: only commit is left
+  bool in_place;             // a mender that writes into the object itself, at once
   // Kept by the wrappers, for ops to read only.
   bool begun, committed;
   uint64_t size_bytes;  // after begin, and again after settle

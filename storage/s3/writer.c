@@ -15,6 +15,9 @@
 #include "storage/s3/s3_internal.h"
 #include "storage/xml_internal.h"
 
+// https://developers.cloudflare.com/r2/objects/multipart-objects: all parts but the last have one
+// size
+#define R2_HOST  ".r2.cloudflarestorage.com"
 #define S3_XMLNS "http://s3.amazonaws.com/doc/2006-03-01/"
 
 struct sent_part {
@@ -372,6 +375,8 @@ int s3_writer(void *store, const char *key, const char *owner, bool overwrite,
   w->web.base.part_min_bytes = S3_PART_MIN;
   w->web.base.part_max_bytes = S3_PART_MAX;
   w->web.base.parts_max = S3_PARTS_MAX;
+  w->web.base.object_max_bytes = S3_OBJECT_MAX;
+  w->web.base.equal_parts = str_ends(w->s3->host, R2_HOST);
   w->overwrite = overwrite;
   pthread_mutex_init(&w->lock, NULL);
   w->key = str_dup(key);

@@ -113,7 +113,8 @@ size_rows() {
   done
 }
 
-# A link of 150 ms and 1 Gbit/s (delay_proxy.c says what it is like), to MinIO and back. Large enough that the first
+# A link of 150 ms and 1 Gbit/s (delay_proxy.c says what it is like), to MinIO and back. The data does not compress, so
+# every format sends as many bytes. Large enough that the first
 # round trips, in which TCP finds its window, do not count for much.
 link_rows() {
   local port proxy f=$WORK/one gib=${LINK_GIB:-4} far s3 remote drover rclone
@@ -129,6 +130,9 @@ link_rows() {
     $((2 * ${LINK_DELAY_MS:-75})) "${LINK_MBIT:-1000}" "$gib"
   link_row "rclone copy to S3" "$rclone copyto '$WORK/link.raw' $remote/r.raw"
   link_row "drover to S3, with digest" "$drover '$WORK/link.raw' $s3/link.raw"
+  link_row "drover to S3 as raw.zst, with digest" "$drover '$WORK/link.raw' $s3/link.raw.zst"
+  link_row "drover to S3 as vmdk, with digest" "$drover '$WORK/link.raw' $s3/link.vmdk"
+  link_row "drover to S3 as compressed qcow2, with digest" "$drover --compress '$WORK/link.raw' $s3/link.qcow2"
   link_row "rclone copy from S3" "$rclone copyto $remote/r.raw '$OUT'; sync '$OUT'"
   link_row "drover from S3, with digest" "$drover --format raw $s3/link.raw '$OUT'"
   kill $proxy

@@ -353,6 +353,13 @@ static int mw_read_open(struct memory_writer *m, const struct object_body *body,
   return 0;
 }
 
+static int mw_lane_open(struct object_writer *w, void **ret_lane, struct err *err)
+{
+  (void)ret_lane, (void)err;
+  atomic_fetch_add(&((struct memory_writer *)w)->lanes, 1);
+  return 0;
+}
+
 static int mw_write_part(struct object_writer *w, void *lane, uint32_t number, uint64_t offset,
                          const struct object_body *body, struct err *err)
 {
@@ -402,6 +409,7 @@ static void mw_free(struct object_writer *w)
 
 static const struct object_writer_ops mw_ops = {.name = "memory",
                                                 .begin = mw_begin,
+                                                .lane_open = mw_lane_open,
                                                 .write_part = mw_write_part,
                                                 .commit = mw_commit,
                                                 .abort = mw_abort,

@@ -60,6 +60,7 @@ struct memory_writer {
   uint8_t *bytes;
   uint64_t length;
   _Atomic uint32_t parts;
+  _Atomic int lanes; // that were opened
   _Atomic uint64_t largest_part;
   _Atomic uint32_t last_part; // number of the one that came last
   int restart_at_mib; // an ordered writer starts its body over once, when it has read so much

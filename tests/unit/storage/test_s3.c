@@ -436,6 +436,36 @@ static void test_error_codes(void **state)
   }
 }
 
+// R2 is the one store that says so, and it is told by its name; nothing is asked of it here.
+static void test_who_wants_equal_parts(void **state)
+{
+  (void)state;
+  static const struct {
+    const char *endpoint;
+    bool equal_parts;
+  } rows[] = {{"https://0123456789abcdef.r2.cloudflarestorage.com", true},
+              {"https://0123456789abcdef.eu.r2.cloudflarestorage.com:443", true},
+              {"https://r2.cloudflarestorage.com.example.org", false},
+              {"", false}};
+  for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+    char bucket[] = "bucket";
+    struct storage_config c = {
+        .type = STORAGE_S3, .bucket = bucket, .endpoint = (char *)(uintptr_t)rows[i].endpoint};
+    struct storage *store = NULL;
+    struct object_writer *w = NULL;
+    secret_set_string(&c.access_key_id, "id");
+    secret_set_string(&c.secret_access_key, "key");
+    assert_int_equal(storage_open(&c, NULL, &store, NULL), 0);
+    assert_int_equal(storage_writer(store, "key", "owner", true, &w, NULL), 0);
+    assert_int_equal(w->equal_parts, rows[i].equal_parts);
+    assert_int_equal(w->object_max_bytes, 5ull << 40);
+    object_writer_free(w);
+    storage_free(store);
+    secret_release(&c.access_key_id);
+    secret_release(&c.secret_access_key);
+  }
+}
+
 #define PLAIN(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 #define TLS(test)   cmocka_unit_test_setup_teardown(test, set_up_tls, tear_down)
 
@@ -456,6 +486,7 @@ int main(void)
       PLAIN(test_bad_lists),
       PLAIN(test_other_region),
       PLAIN(test_error_codes),
+      cmocka_unit_test(test_who_wants_equal_parts),
   };
   http_global_init();
   return cmocka_run_group_tests(tests, NULL, NULL);
