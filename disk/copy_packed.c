@@ -14,6 +14,7 @@
 #define PIECE_BYTES      (2ull << 20)  // of one body
 #define STREAM_BYTES     (34ull << 20) // of it that is held
 #define NEAR_BYTES       (32ull << 20) // of parts that are held, where the store is near
+#define PACKERS_FAR      3             // a long link is no faster than what so many pack
 #define PART_SMALL_BYTES (64ull << 20) // larger ones are made only where nothing else can be
 
 enum item_kind { ITEM_HEADER, ITEM_DATA, ITEM_ZEROS, ITEM_TRAILER };
@@ -356,8 +357,9 @@ static void share_memory(struct packing *k)
   k->rooms_bytes = k->stream ? STREAM_BYTES : NEAR_BYTES;
   int fit = within((COPY_MEMORY_BYTES - k->rooms_bytes) / lane_bytes, 1, COPY_LANES_MAX);
   bool many = asked > 0 || (is_far(c->source->round_trip_ms) && !k->far_out);
-  k->packers = within(asked > 0 ? (uint64_t)asked : COPY_LANES_MAX, 1,
-                      many || fit < COPY_LANES_DEFAULT ? fit : COPY_LANES_DEFAULT);
+  int usual = k->far_out ? PACKERS_FAR : COPY_LANES_DEFAULT;
+  k->packers =
+      within(asked > 0 ? (uint64_t)asked : COPY_LANES_MAX, 1, many || fit < usual ? fit : usual);
   uint64_t packing_bytes = (uint64_t)k->packers * lane_bytes;
   if (k->far_out && COPY_MEMORY_BYTES > packing_bytes + k->rooms_bytes)
     k->rooms_bytes = COPY_MEMORY_BYTES - packing_bytes;

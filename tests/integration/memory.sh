@@ -24,7 +24,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 P
 }
 
-disk=pattern:2Gi,data=12
+disk=pattern:2Gi,data=8
 stays_small() { # WHAT TARGET OPTION...
   is "$1" 0 most_kib "$drover" copy --progress none --overwrite "${@:3}" "$disk" "$2"
   same "$1: $((${out:-0} / 1024)) MiB, less than 128" yes "$([ "${out:-$LIMIT_KIB}" -lt $LIMIT_KIB ] && echo yes)"
@@ -52,7 +52,7 @@ for format in "${FORMATS[@]:1}"; do # raw: not so large, the object holds all ze
   stays_small "$format to S3, far away" "s3://$S3_BUCKET/disk" --format $format --s3-endpoint "http://127.0.0.1:$port" \
     --credentials "$work/keys"
 done
-disk=pattern:256Mi
+disk=pattern:160Mi
 stays_small "raw to S3, far away" "s3://$S3_BUCKET/disk" --format raw --s3-endpoint "http://127.0.0.1:$port" \
   --credentials "$work/keys"
 
