@@ -92,6 +92,15 @@ static int refuse(const struct object_writer *w, uint32_t number, const char *wh
   return err_set(err, ERR_INTERNAL, "%s: part %u %s", w->ops->name, number, why);
 }
 
+static bool is_equal(struct object_writer *w, uint64_t length, bool last)
+{
+  uint64_t first = 0;
+  if (!w->equal_parts || (last && length <= atomic_load(&w->part_bytes)))
+    return true;
+  return last ? w->part_bytes == 0
+              : atomic_compare_exchange_strong(&w->part_bytes, &first, length) || first == length;
+}
+
 static int check_part(struct object_writer *w, uint32_t number, uint64_t offset, uint64_t length,
                       struct err *err)
 {
@@ -110,6 +119,8 @@ static int check_part(struct object_writer *w, uint32_t number, uint64_t offset,
     return refuse(w, number, "is too small", err);
   if (w->part_max_bytes && length > w->part_max_bytes)
     return refuse(w, number, "is too large", err);
+  if (!is_equal(w, length, last))
+    return refuse(w, number, "is not as long as the others", err);
   if (w->parts_max && number >= w->parts_max)
     return refuse(w, number, "is one too many", err);
   if (!w->ordered)

@@ -7,6 +7,7 @@
 // name before commit. The engine asks what a writer can do and lays its parts out accordingly.
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -126,6 +127,7 @@ struct object_writer {
   bool stored;               // resumed, and even committed already: only commit is left
   bool in_place;             // a mender that writes into the object itself, at once
   // Kept by the wrappers, for ops to read only.
+  _Atomic uint64_t part_bytes; // equal_parts: of the first that came
   bool begun, committed;
   uint64_t size_bytes;  // after begin, and again after settle
   uint64_t next_offset; // ordered: where the next part must start

@@ -15,6 +15,8 @@ int repair_new(struct source *source, const struct copy_options *options,
   r->source = source;
   r->options = *options;
   r->part_min_bytes = mender->part_min_bytes;
+  r->object_max_bytes = mender->object_max_bytes;
+  r->equal_parts = mender->equal_parts;
   r->parts_max = mender->parts_max ? mender->parts_max : REPAIR_PARTS_MAX;
   pthread_mutex_init(&r->lock, NULL);
   *ret = r;
@@ -81,7 +83,7 @@ static int plan_segments(struct repair *r, struct err *err)
     if (!p->known || p->offset != end)
       return err_set(err, ERR_INTERNAL, "part %zu of the image was not compared", i);
     end += p->length;
-    if (joins(last, p)) {
+    if (!r->equal_parts && joins(last, p)) {
       last->length += p->length;
     } else {
       last = &r->segments[r->segment_count++];

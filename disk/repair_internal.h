@@ -43,6 +43,8 @@ struct repair {
   struct copy_options options;
   uint64_t part_min_bytes; // of the mender
   uint32_t parts_max;
+  uint64_t object_max_bytes;
+  bool equal_parts;
   struct tally *tally;
   pthread_mutex_t lock;
   struct repair_part *parts;

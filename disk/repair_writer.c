@@ -307,5 +307,7 @@ void repair_writer_reset(struct repair *r)
                                      .any_length = true,
                                      .part_max_bytes = PART_MAX_BYTES,
                                      .part_min_bytes = r->part_min_bytes,
-                                     .parts_max = r->parts_max};
+                                     .parts_max = r->parts_max,
+                                     .object_max_bytes = r->object_max_bytes,
+                                     .equal_parts = r->equal_parts};
 }

@@ -156,6 +156,29 @@ static void wrappers_refuse_nonsense(void **state)
   object_writer_free(w);
 }
 
+static void equal_parts_are_asked_for(void **state)
+{
+  (void)state;
+  static const struct {
+    uint32_t number;
+    uint64_t offset, length;
+    int result;
+  } rows[] = {{1, 6, 6, 0}, {0, 0, 5, -1}, {0, 0, 6, 0}, {2, 12, 7, -1}, {2, 12, 4, 0}};
+  struct memory_writer *m = memory_writer_new();
+  struct err err = ERR_INIT;
+  m->writer.equal_parts = true;
+  assert_int_equal(object_begin(&m->writer, 19, &err), 0);
+  for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+    struct object_body body = object_body_bytes("0123456789", (size_t)rows[i].length);
+    if (rows[i].length == 4)
+      assert_int_equal(object_settle(&m->writer, 16, &err), 0);
+    assert_int_equal(
+        object_write_part(&m->writer, NULL, rows[i].number, rows[i].offset, &body, &err),
+        rows[i].result);
+  }
+  object_writer_free(&m->writer);
+}
+
 static void raw_files_are_written_in_place(void **state)
 {
   (void)state;
@@ -281,6 +304,7 @@ int main(void)
       cmocka_unit_test(a_name_that_came_to_be_meanwhile),
       cmocka_unit_test(long_names_are_shortened),
       cmocka_unit_test(wrappers_refuse_nonsense),
+      cmocka_unit_test(equal_parts_are_asked_for),
       cmocka_unit_test(raw_files_are_written_in_place),
       cmocka_unit_test(existing_qcow2_is_written_through_qemu),
       cmocka_unit_test(image_locks),
