@@ -348,6 +348,13 @@ part_nbd() {
 s3_ls() { (. "$hosts/lib.sh"; s3_request "$work/minio" GET "/$S3_BUCKET?list-type=2" | grep -o '<Key>[^<]*' | cut -c6-); }
 s3_uploads() { (. "$hosts/lib.sh"; s3_request "$work/minio" GET "/$S3_BUCKET?uploads=" | grep -o '<UploadId>' | wc -l); }
 
+# Of the upload that is under way.
+s3_first_part() {
+  (. "$hosts/lib.sh"
+    upload=$(s3_request "$work/minio" GET "/$S3_BUCKET?uploads=" | grep -o '<UploadId>[^<]*' | cut -c11-)
+    s3_request "$work/minio" GET "/$S3_BUCKET/c/large.raw.zst?uploadId=$upload" | grep -o '<Size>[^<]*' | head -n 1 | cut -c7-)
+}
+
 part_s3() {
   cd "$work" || exit 1
   "$hosts/minio" up "$work/minio" tls || exit 1
@@ -457,6 +464,15 @@ END
   done
   is "the next run" 0 "$drover" copy "${to[@]}" pattern:8Mi "$at/c/x.qcow2"
   same "clears what the killed one left" 0 "$(s3_uploads)"
+
+  # It may come to 3 TiB, for which 10,000 parts of 64 MiB are too few; the first are small all the same.
+  "$drover" copy "${to[@]}" --progress json --limit 30M pattern:3Ti "$at/c/large.raw.zst" > s.out 2> s.err &
+  pid=$!
+  wait_for 30 s3_first_part || miss "parts of 3 TiB are sent" "$(tail -n 3 s.out s.err)"
+  same "parts of 3 TiB begin with 8 MiB" 8388608 "$(s3_first_part)"
+  kill -TERM $pid
+  wait $pid
+  same "no upload of 3 TiB left" 0 "$(s3_uploads)"
 }
 
 part_http() {
