@@ -67,6 +67,7 @@ struct setup {
   int lanes;
   bool tells, no_sha;
   bool compress, guesses; // qcow2, head last: asked for; the source has no map
+  uint32_t parts_max;     // so few that later parts are larger; 0 = any
 };
 
 static const struct setup setups[] = {
@@ -81,6 +82,7 @@ static const struct setup setups[] = {
     {.format = DISK_FORMAT_QCOW2, .lanes = 1},
     {.format = DISK_FORMAT_RAW_ZST, .lanes = 1, .tells = true},
     {.format = DISK_FORMAT_RAW_ZST, .lanes = 4},
+    {.format = DISK_FORMAT_RAW_ZST, .lanes = 2, .parts_max = 3},
     {.format = DISK_FORMAT_VMDK, .lanes = 4, .tells = true},
     {.format = DISK_FORMAT_QCOW2, .lanes = 1, .tells = true, .compress = true},
     {.format = DISK_FORMAT_QCOW2, .lanes = 4, .compress = true},
@@ -111,6 +113,8 @@ static int copy_once(const struct setup *u, struct source *s, struct copy_result
                          .warn = take_warning};
   *tally = (struct tally){0};
   s->exact_map = !u->guesses;
+  if (w)
+    w->parts_max = u->parts_max;
   if (rc == 0)
     rc = copy_run(&job, tally, r, &err);
   target_free(t);
