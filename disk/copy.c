@@ -131,7 +131,7 @@ static int prepare_qcow2(struct copy *c, const struct copy_options *o, struct er
   return layout_new_qcow2(&c->out_map, c->size_bytes, &c->layout, err);
 }
 
-// Of a stored object. Packing is work for processors, and its rooms are most of the memory.
+// Of a stored object. Where it is packed, copy_packed.c shares lanes and memory out.
 static void prepare_lanes(struct copy *c, int asked)
 {
   const struct object_writer *w = c->job->object;
@@ -144,7 +144,7 @@ static void prepare_lanes(struct copy *c, int asked)
     held += COPY_PART_BYTES;
   if (!w->ordered && w->round_trip_ms > far_ms)
     far_ms = w->round_trip_ms;
-  crew->lanes = copy_lanes(asked, c->pack ? 0 : far_ms, held + c->source->lane_bytes);
+  crew->lanes = copy_lanes(asked, far_ms, held + c->source->lane_bytes);
   crew->spread_ms = far_ms < COPY_FAR_MS ? 0 : COPY_SPREAD * far_ms;
 }
 
