@@ -221,7 +221,7 @@ static int begin_snapshot(struct lxd *l, const char *name, struct err *err)
 static int finish(struct lxd *l, struct json_object *instance, struct err *err)
 {
   cleanup_free char *inside = NULL;
-  if (lxd_inside(l, instance, &inside, err) != 0)
+  if (lxd_inside(l, lxd_text(instance, "name"), lxd_is_vm(instance), &inside, err) != 0)
     return -1;
   struct json_object *config = json_object_new_object();
   lxd_put(config, LXD_CONFIG_INSIDE, inside);

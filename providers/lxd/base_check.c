@@ -54,7 +54,7 @@ static int check_name(struct lxd *l, const struct base_order *b, struct findings
   struct err failed = ERR_INIT;
   if (lxd_name_check(b->name, &failed) != 0)
     return lxd_find(f, "BaseName", &failed, err);
-  if (lxd_instance_if(l, b->name, &there, err) != 0)
+  if (lxd_instance_brief_if(l, b->name, &there, err) != 0)
     return -1;
   if (there && lxd_check_mark(there, b->owner, &failed) != 0)
     return lxd_find(f, "BaseName", &failed, err);
@@ -74,7 +74,8 @@ static int check_pool(struct lxd *l, const struct base_order *b, struct findings
   if (lxd_pool(l, name, &p, &failed) != 0)
     return lxd_find(f, "BaseStorage", &failed, err);
   if (!p.active)
-    return say(f, "BaseStorage", "see `lxc storage show` there", "the pool is not available", err);
+    return say(f, "BaseStorage", "look at it there with `lxc` or `incus storage show`",
+               "the pool is not available", err);
   if (lxd_pool_space(l, &p, err) != 0)
     return -1;
   return p.free_bytes == 0 ? say(f, "BaseSpace", NULL, "the pool has no space left", err) : 0;

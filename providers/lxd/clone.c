@@ -57,15 +57,15 @@ static int read_state(struct json_object *instance, struct clone_seen *ret)
 static int read_mode(struct lxd *l, struct json_object *instance, int *ret, struct err *err)
 {
   const char *pool = lxd_root_pool(instance), *base = lxd_config(instance, LXD_CONFIG_BASE);
-  struct lxd_pool p CLEANUP(lxd_pool_release) = {0};
+  const struct lxd_pool *p;
   *ret = CLONE_FULL;
   if (!pool || !base)
     return 0;
   if (!lxd_is_fingerprint(base) && !str_eq(pool, lxd_config(instance, LXD_CONFIG_POOL)))
     return 0;
-  if (lxd_pool(l, pool, &p, err) != 0)
+  if (lxd_pool_kind(l, pool, &p, err) != 0)
     return -1;
-  *ret = p.links ? CLONE_LINKED : CLONE_FULL;
+  *ret = p->links ? CLONE_LINKED : CLONE_FULL;
   return 0;
 }
 
@@ -122,13 +122,54 @@ static int check_order(struct lxd *l, const struct lxd_from *from, const struct 
   return lxd_clone_links(l, from, c, &links, err);
 }
 
-static int begin(struct lxd *l, const struct clone_order *c, struct err *err)
+int lxd_check_mark(struct json_object *instance, const char *owner, struct err *err)
+{
+  const char *name = lxd_text(instance, "name"), *mark = lxd_config(instance, LXD_CONFIG_OWNER);
+  if (owner_same(mark, owner))
+    return 0;
+  return err_set(err, ERR_EXISTS, "there is an instance '%s' already, which %s", name,
+                 mark ? "belongs to another object" : "drover did not make");
+}
+
+static int read_back(struct lxd *l, const struct clone_order *c, struct clone_seen *ret,
+                     struct err *err)
+{
+  cleanup_json struct json_object *instance = NULL;
+  if (lxd_instance(l, c->name, &instance, err) != 0 || lxd_check_mark(instance, c->owner, err) != 0)
+    return -1;
+  return fill(l, instance, !is_making(instance), ret, err);
+}
+
+// What it takes to complete a copy.
+struct copy {
+  const struct clone_order *order;
+  char *inside; // NULL = not known
+  char *base;   // what it was made of
+  bool vm;
+};
+
+static void copy_release(struct copy *c)
+{
+  free(c->inside);
+  free(c->base);
+}
+
+static int copy_read(const struct clone_order *order, struct json_object *from, const char *base,
+                     bool vm, struct copy *ret, struct err *err)
+{
+  const char *inside = lxd_config(from, LXD_CONFIG_INSIDE);
+  *ret = (struct copy){.order = order, .inside = str_dup(inside), .base = str_dup(base), .vm = vm};
+  return (inside && !ret->inside) || (base && !ret->base) ? lxd_no_memory(err) : 0;
+}
+
+static int begin(struct lxd *l, const struct clone_order *c, struct copy *ret, struct err *err)
 {
   struct lxd_from from CLEANUP(lxd_from_release) = {0};
   cleanup_json struct json_object *body = NULL;
   char *operation = NULL;
   if (lxd_from(l, c, &from, err) != 0 || check_order(l, &from, c, err) != 0 ||
       lxd_clone_body(l, &from, c, &body, err) != 0 ||
+      copy_read(c, from.snapshot ? from.json : NULL, from.id, from.vm, ret, err) != 0 ||
       lxd_call(l, "POST", "/1.0/instances", body, NULL, &operation, err) != 0)
     return -1;
   return lxd_begin(l, c->name, operation, err);
@@ -141,7 +182,7 @@ int lxd_undo_unless_busy(struct lxd *l, const char *name, struct err *err)
   cleanup_free char *path = lxd_instance_path(name, "");
   char *operation = NULL;
   bool busy;
-  if (lxd_busy(l, name, &busy, err) != 0 || lxd_instance_if(l, name, &instance, err) != 0)
+  if (lxd_busy(l, name, &busy, err) != 0 || lxd_instance_brief_if(l, name, &instance, err) != 0)
     return -1;
   if (busy || !instance || lxd_config(instance, LXD_CONFIG_TEMPLATE))
     return 0;
@@ -150,42 +191,75 @@ int lxd_undo_unless_busy(struct lxd *l, const char *name, struct err *err)
   return lxd_begin(l, name, operation, err);
 }
 
-// The copy is there: is it whole? Then it becomes somebody. *ret_done false: it is not.
-static int complete(struct lxd *l, struct json_object *instance, const struct clone_order *c,
-                    bool *ret_done, struct err *err)
+// Of a base its config tells; of an image the first clone of it.
+static int know_inside(struct lxd *l, struct copy *copy, struct err *err)
 {
-  *ret_done = false;
-  if (!lxd_config(instance, LXD_CONFIG_TEMPLATE))
-    return lxd_undo_unless_busy(l, c->name, err);
-  if (lxd_identify(l, instance, c, err) != 0)
+  bool image = lxd_is_fingerprint(copy->base);
+  if (!copy->inside && image)
+    copy->inside = str_dup(lxd_image_inside(l, copy->base));
+  if (copy->inside)
+    return 0;
+  if (lxd_inside(l, copy->order->name, false, &copy->inside, err) != 0)
+    return -1;
+  if (image)
+    lxd_image_inside_note(l, copy->base, copy->inside);
+  return 0;
+}
+
+// The copy is whole: it becomes somebody, and is read back.
+static int complete(struct lxd *l, struct copy *copy, struct clone_seen *ret, struct err *err)
+{
+  if (!copy->vm &&
+      (know_inside(l, copy, err) != 0 || lxd_identify(l, copy->inside, copy->order, err) != 0))
     return -1;
   struct json_object *body = json_object_new_object(), *config = json_object_new_object();
   json_object_object_add(body, "config", config);
   lxd_put(config, LXD_CONFIG_STATE, "made");
-  *ret_done = lxd_patch(l, c->name, body, err) == 0;
-  return *ret_done ? 0 : -1;
+  return lxd_patch(l, copy->order->name, body, err) == 0 ? read_back(l, copy->order, ret, err) : -1;
 }
 
-int lxd_check_mark(struct json_object *instance, const char *owner, struct err *err)
+// Nothing is there: a copy is begun, and completed if it is over at once. *ret_again: it is over
+// otherwise.
+static int make_new(struct lxd *l, const struct clone_order *c, bool *ret_again,
+                    struct clone_seen *ret, struct err *err)
 {
-  const char *name = lxd_text(instance, "name"), *mark = lxd_config(instance, LXD_CONFIG_OWNER);
-  if (owner_same(mark, owner))
-    return 0;
-  return err_set(err, ERR_EXISTS, "there is an instance '%s' already, which %s", name,
-                 mark ? "belongs to another object" : "drover did not make");
+  struct copy copy CLEANUP(copy_release) = {0};
+  struct lxd_progress progress;
+  struct err failed = ERR_INIT;
+  if (begin(l, c, &copy, err) != 0)
+    return -1;
+  int settled = lxd_settle_new(l, c->name, &progress, &failed);
+  *ret_again = !progress.running && !progress.good;
+  if (settled != 0)
+    return failed.kind == ERR_EXISTS ? 0 // begun twice, around a crash
+                                     : err_set(err, failed.kind, "%s", failed.message);
+  return progress.good ? complete(l, &copy, ret, err) : 0;
 }
 
-// *ret_again: the copy has just been begun and is over, look again.
-static int step(struct lxd *l, const struct clone_order *c, const char *id, bool *ret_again,
-                struct clone_seen *ret, struct err *err)
+// It bears our mark, and was not completed.
+static int go_on(struct lxd *l, struct json_object *instance, const struct clone_order *c,
+                 struct clone_seen *ret, struct err *err)
+{
+  struct copy copy CLEANUP(copy_release) = {0};
+  if (!lxd_config(instance, LXD_CONFIG_TEMPLATE)) // it is not whole
+    return lxd_undo_unless_busy(l, c->name, err);
+  if (copy_read(c, instance, lxd_config(instance, LXD_CONFIG_BASE), lxd_is_vm(instance), &copy,
+                err) != 0)
+    return -1;
+  return complete(l, &copy, ret, err);
+}
+
+// *ret_again: the copy was over at once, and not as it should be: look again.
+static int step(struct lxd *l, const struct clone_order *c, bool *ret_again, struct clone_seen *ret,
+                struct err *err)
 {
   struct lxd_progress progress;
   struct err failed = ERR_INIT;
   cleanup_json struct json_object *instance = NULL;
-  bool done = true;
   *ret_again = false;
-  int settled = lxd_settle(l, id, &progress, &failed);
-  if (lxd_instance_if(l, id, &instance, err) != 0)
+  bool absent = lxd_absent_take(l, c->name) && !lxd_is_begun(l, c->name);
+  int settled = lxd_settle(l, c->name, &progress, &failed);
+  if (!absent && lxd_instance_brief_if(l, c->name, &instance, err) != 0)
     return -1;
   if (instance && lxd_check_mark(instance, c->owner, err) != 0)
     return -1;
@@ -194,20 +268,11 @@ static int step(struct lxd *l, const struct clone_order *c, const char *id, bool
       *err = failed;
     return -1;
   }
-  if (!instance && !progress.running) {
-    if (begin(l, c, err) != 0)
-      return -1;
-    settled = lxd_settle_new(l, id, &progress, &failed);
-    *ret_again = !progress.running;
-    if (settled == 0 || failed.kind == ERR_EXISTS) // begun twice, around a crash
-      return 0;
-    return err_set(err, failed.kind, "%s", failed.message);
-  }
-  if (!instance) // it has only just been begun
+  if (progress.running && (!instance || is_making(instance)))
     return 0;
-  if (is_making(instance) && (progress.running || complete(l, instance, c, &done, err) != 0))
-    return progress.running ? 0 : -1;
-  return fill(l, instance, done, ret, err);
+  if (!instance)
+    return make_new(l, c, ret_again, ret, err);
+  return is_making(instance) ? go_on(l, instance, c, ret, err) : read_back(l, c, ret, err);
 }
 
 int lxd_clone_make(void *h, const struct clone_order *c, const struct owned *o,
@@ -219,7 +284,7 @@ int lxd_clone_make(void *h, const struct clone_order *c, const struct owned *o,
     return err_set(err, ERR_INTERNAL, "the clone '%s' was planned as '%s'", c->name, o->id);
   *ret = (struct clone_seen){.bytes = -1, .memory_bytes = -1};
   for (int i = 0; again && i < LOOKS; i++)
-    if (step(l, c, o->id, &again, ret, err) != 0)
+    if (step(l, c, &again, ret, err) != 0)
       return -1;
   if (!ret->id && !(ret->id = str_dup(o->id)))
     return lxd_no_memory(err);

@@ -193,6 +193,9 @@ static int add_config(struct making *m, struct err *err)
   lxd_put(m->config, LXD_CONFIG_BASE, m->from->id);
   lxd_put(m->config, LXD_CONFIG_POOL, m->from->pool);
   lxd_put(m->config, LXD_CONFIG_TAKEN, "");
+  // Another clone may have been changed since it was looked at.
+  const char *inside = m->from->snapshot ? lxd_config(m->from->json, LXD_CONFIG_INSIDE) : NULL;
+  lxd_put(m->config, LXD_CONFIG_INSIDE, inside ? inside : "");
   lxd_put(m->config, LXD_CONFIG_GUARD, "false");
   if (c->cpus)
     lxd_put_number(m->config, "limits.cpu", c->cpus);

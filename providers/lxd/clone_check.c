@@ -44,7 +44,7 @@ static int check_name(struct checking *c, struct err *err)
   struct err failed = ERR_INIT;
   if (lxd_name_check(c->order->name, &failed) != 0)
     return lxd_find(c->findings, "CloneName", &failed, err);
-  if (lxd_instance_if(c->l, c->order->name, &there, err) != 0)
+  if (lxd_instance_brief_if(c->l, c->order->name, &there, err) != 0)
     return -1;
   if (there && lxd_check_mark(there, c->order->owner, &failed) != 0)
     return lxd_find(c->findings, "CloneName", &failed, err);
@@ -67,13 +67,15 @@ static int check_base(struct checking *c, struct err *err)
 
 static int check_space(struct checking *c, struct err *err)
 {
-  struct lxd_pool p CLEANUP(lxd_pool_release) = {0};
-  if (lxd_pool(c->l, lxd_clone_pool(c->from, c->order), &p, err) != 0 ||
-      lxd_pool_space(c->l, &p, err) != 0)
+  const struct lxd_pool *kind;
+  if (lxd_pool_kind(c->l, lxd_clone_pool(c->from, c->order), &kind, err) != 0)
+    return -1;
+  struct lxd_pool p = *kind; // its texts are borrowed
+  if (lxd_pool_space(c->l, &p, err) != 0)
     return -1;
   if (!p.active)
-    return SAY(c, "CloneStorage", "see `lxc storage show` there", "pool '%s' is not available",
-               p.name);
+    return SAY(c, "CloneStorage", "look at it there with `lxc` or `incus storage show`",
+               "pool '%s' is not available", p.name);
   int64_t wanted =
       c->from->image ? lxd_number(c->from->json, "size", 0) : lxd_root_usage(c->from->json);
   if (p.free_bytes >= 0 && (p.free_bytes == 0 || p.free_bytes < wanted) && !p.links)

@@ -99,11 +99,9 @@ static int greet(struct lxd *l, struct err *err)
   if (lxd_get(l, "/1.0", &server, err) != 0)
     return -1;
   if (!str_eq(lxd_text(server, "auth"), "trusted"))
-    return err_set(
-        err, ERR_AUTH,
-        "%s does not trust the client certificate; have it added there (lxc config trust "
-        "add)",
-        l->endpoint);
+    return err_set(err, ERR_AUTH,
+                   "%s does not trust the client certificate; have it added there (" LXD_TRUST ")",
+                   l->endpoint);
   l->incus = str_eq(lxd_text(lxd_member(server, "environment"), "server"), "incus");
   return 0;
 }
@@ -138,6 +136,7 @@ void lxd_close(void *h)
     free(l->begun[i].id);
   }
   free(l->begun);
+  lxd_notes_release(l);
   free(l->endpoint);
   free(l->origin);
   free(l->socket);

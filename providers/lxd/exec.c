@@ -25,11 +25,16 @@
 static int need_running(struct lxd *l, const char *id, struct err *err)
 {
   cleanup_json struct json_object *instance = NULL;
-  if (lxd_instance(l, id, &instance, err) != 0)
+  if (lxd_instance_brief(l, id, &instance, err) != 0)
     return -1;
   if (lxd_power_of(instance) != VM_POWER_ON)
     return err_set(err, ERR_BUSY, "instance '%s' does not run", id);
-  if (lxd_is_vm(instance) && lxd_number(lxd_member(instance, "state"), "processes", -1) < 0)
+  if (!lxd_is_vm(instance))
+    return 0;
+  cleanup_json struct json_object *vm = NULL;
+  if (lxd_instance(l, id, &vm, err) != 0)
+    return -1;
+  if (lxd_number(lxd_member(vm, "state"), "processes", -1) < 0)
     return err_set(err, ERR_UNSUPPORTED, "VM '%s' runs no lxd-agent that could run commands", id);
   return 0;
 }
@@ -224,7 +229,7 @@ static int need_instance(struct lxd *l, const char *id, const char *path, struct
   cleanup_json struct json_object *instance = NULL;
   if (path && path[0] != '/')
     return err_set(err, ERR_INVALID, "'%.80s' is no absolute path", path);
-  return lxd_instance(l, id, &instance, err);
+  return lxd_instance_brief(l, id, &instance, err);
 }
 
 int lxd_push(void *h, const char *id, const char *path, int mode, const void *bytes, size_t length,
@@ -281,17 +286,18 @@ int lxd_pull(void *h, const char *id, const char *path, void **ret, size_t *ret_
 int lxd_console(void *h, const char *id, struct strings *ret, struct err *err)
 {
   struct lxd *l = h;
+  const char *client = l->incus ? "incus" : "lxc";
   if (need_instance(l, id, NULL, err) != 0)
     return -1;
   if (!l->socket)
     return err_set(err, ERR_UNSUPPORTED,
-                   "a console needs the client of LXD, which knows %s only as a remote of its own: "
-                   "run `lxc console REMOTE:%s`",
-                   l->endpoint, id);
+                   "a console needs the client %s, which knows %s only as a remote of its own: run "
+                   "`%s console REMOTE:%s`",
+                   client, l->endpoint, client, id);
   cleanup_free char *socket =
       str_printf("%s=%s", l->incus ? "INCUS_SOCKET" : "LXD_SOCKET", l->socket);
   cleanup_free char *name = str_printf("local:%s", id);
-  const char *words[] = {"env", socket, l->incus ? "incus" : "lxc", "console", name};
+  const char *words[] = {"env", socket, client, "console", name};
   *ret = (struct strings){0};
   for (size_t i = 0; i < ARRAY_SIZE(words); i++)
     if (!words[i] || strings_add(ret, words[i]) != 0) {

@@ -156,11 +156,11 @@ int lxd_clone_links(struct lxd *l, const struct lxd_from *from, const struct clo
                     bool *ret, struct err *err)
 {
   const char *name = lxd_clone_pool(from, c);
-  struct lxd_pool p CLEANUP(lxd_pool_release) = {0};
-  if (lxd_pool(l, name, &p, err) != 0)
+  const struct lxd_pool *p;
+  if (lxd_pool_kind(l, name, &p, err) != 0)
     return -1;
   bool same = from->image || str_eq(name, from->pool);
-  *ret = p.links && same;
+  *ret = p->links && same;
   if (c->mode == CLONE_REFLINK)
     return err_set(err, ERR_UNSUPPORTED,
                    "LXD makes no reflink copies: use Linked on a pool of btrfs, zfs, lvm or ceph");
@@ -168,15 +168,15 @@ int lxd_clone_links(struct lxd *l, const struct lxd_from *from, const struct clo
     return err_set(err, ERR_UNSUPPORTED,
                    "a clone in pool '%s' cannot be linked to '%s', which is in pool '%s'", name,
                    from->id, from->pool);
-  if (c->mode == CLONE_LINKED && !p.links)
+  if (c->mode == CLONE_LINKED && !p->links)
     return err_set(err, ERR_UNSUPPORTED,
                    "pool '%s' (%s) cannot link clones: it copies them whole; use PreferLinked or "
                    "Full, or a pool of btrfs, zfs, lvm with thin volumes or ceph",
-                   name, p.driver);
+                   name, p->driver);
   if (c->mode == CLONE_FULL && *ret)
     return err_set(err, ERR_UNSUPPORTED,
                    "within pool '%s' (%s) LXD only makes linked clones; a full one needs another "
                    "pool",
-                   name, p.driver);
+                   name, p->driver);
   return 0;
 }

@@ -70,15 +70,13 @@ static int add_keys(struct lxd *l, const char *name, struct buf *words, struct e
   return 0;
 }
 
-int lxd_inside(struct lxd *l, struct json_object *instance, char **ret, struct err *err)
+int lxd_inside(struct lxd *l, const char *name, bool vm, char **ret, struct err *err)
 {
-  const char *name = lxd_text(instance, "name");
   struct buf words CLEANUP(buf_release) = BUF_INIT(4096);
-  bool cloud_init = lxd_is_vm(instance), dbus = false;
+  bool cloud_init = vm, dbus = false;
   buf_adds(&words, "looked"); // never empty: an empty value of config is no value
-  if (!lxd_is_vm(instance) &&
-      (is_there(l, name, "/etc/cloud/cloud.cfg", &cloud_init, err) != 0 ||
-       is_there(l, name, DBUS_ID, &dbus, err) != 0 || add_keys(l, name, &words, err) != 0))
+  if (!vm && (is_there(l, name, "/etc/cloud/cloud.cfg", &cloud_init, err) != 0 ||
+              is_there(l, name, DBUS_ID, &dbus, err) != 0 || add_keys(l, name, &words, err) != 0))
     return -1;
   buf_adds(&words, cloud_init ? " " LXD_INSIDE_CLOUD_INIT : "");
   buf_adds(&words, dbus ? " dbus-id" : "");
@@ -202,15 +200,9 @@ static int authorize(struct lxd *l, const char *name, const struct strings *keys
 
 // ------------------------------------------------------------------------------------------------
 
-int lxd_identify(struct lxd *l, struct json_object *instance, const struct clone_order *c,
-                 struct err *err)
+int lxd_identify(struct lxd *l, const char *inside, const struct clone_order *c, struct err *err)
 {
-  const char *name = lxd_text(instance, "name");
-  cleanup_free char *inside = str_dup(lxd_config(instance, LXD_CONFIG_INSIDE));
-  if (lxd_is_vm(instance))
-    return 0;
-  if (!inside && lxd_inside(l, instance, &inside, err) != 0)
-    return -1;
+  const char *name = c->name;
   if (c->machine_id && put_line(l, name, "/etc/machine-id", 0444, c->machine_id, err) != 0)
     return -1;
   if (c->machine_id && lxd_inside_has(inside, "dbus-id") &&

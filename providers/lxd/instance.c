@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ctype.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/str.h"
 #include "providers/lxd/lxd_internal.h"
+
+#define ENDING_LOOKS    50
+#define ENDING_PAUSE_MS 20
 
 // What the daemon takes as a host name: RFC 1123, not a number.
 bool lxd_name_ok(const char *name)
@@ -29,16 +33,43 @@ int lxd_name_check(const char *name, struct err *err)
                  name ? name : "", LXD_NAME_MAX);
 }
 
-int lxd_instance(struct lxd *l, const char *name, struct json_object **ret, struct err *err)
+// Incus cannot tell of a container whose init is just ending: it answers so, for milliseconds.
+static bool is_ending(const struct err *failed)
+{
+  return strstr(failed->message, ": Invalid PID ") != NULL;
+}
+
+static int look(struct lxd *l, const char *path, struct json_object **ret, struct err *err)
+{
+  const struct timespec pause = {.tv_nsec = ENDING_PAUSE_MS * 1000000};
+  struct err failed = ERR_INIT;
+  for (int i = 0; i < ENDING_LOOKS; i++) {
+    if (lxd_get(l, path, ret, &failed) == 0)
+      return 0;
+    if (!is_ending(&failed))
+      break;
+    nanosleep(&pause, NULL);
+  }
+  if (is_ending(&failed))
+    return err_set(err, ERR_BUSY, "%s", failed.message);
+  if (err)
+    *err = failed;
+  return -1;
+}
+
+static int load(struct lxd *l, const char *name, const char *query, struct json_object **ret,
+                struct err *err)
 {
   if (!lxd_name_ok(name)) // such a one cannot be there
     return err_set(err, ERR_NOT_FOUND, "there is no instance '%.80s' on %s", name, l->endpoint);
-  cleanup_free char *path = lxd_instance_path(name, "?recursion=1");
+  cleanup_free char *path = lxd_instance_path(name, query);
   cleanup_json struct json_object *o = NULL;
   struct err failed = ERR_INIT;
-  if (lxd_get(l, path, &o, &failed) != 0) {
-    if (failed.kind == ERR_NOT_FOUND)
+  if (look(l, path, &o, &failed) != 0) {
+    if (failed.kind == ERR_NOT_FOUND) {
+      lxd_absent_note(l, name);
       return err_set(err, ERR_NOT_FOUND, "there is no instance '%s' on %s", name, l->endpoint);
+    }
     if (err)
       *err = failed;
     return -1;
@@ -50,15 +81,38 @@ int lxd_instance(struct lxd *l, const char *name, struct json_object **ret, stru
   return 0;
 }
 
+int lxd_instance(struct lxd *l, const char *name, struct json_object **ret, struct err *err)
+{
+  return load(l, name, "?recursion=1", ret, err);
+}
+
+int lxd_instance_brief(struct lxd *l, const char *name, struct json_object **ret, struct err *err)
+{
+  return load(l, name, "", ret, err);
+}
+
+static int unless_missing(int result, const struct err *failed, struct err *err)
+{
+  if (result == 0 || failed->kind == ERR_NOT_FOUND)
+    return 0;
+  if (err)
+    *err = *failed;
+  return -1;
+}
+
 int lxd_instance_if(struct lxd *l, const char *name, struct json_object **ret, struct err *err)
 {
   struct err failed = ERR_INIT;
   *ret = NULL;
-  if (lxd_instance(l, name, ret, &failed) == 0 || failed.kind == ERR_NOT_FOUND)
-    return 0;
-  if (err)
-    *err = failed;
-  return -1;
+  return unless_missing(lxd_instance(l, name, ret, &failed), &failed, err);
+}
+
+int lxd_instance_brief_if(struct lxd *l, const char *name, struct json_object **ret,
+                          struct err *err)
+{
+  struct err failed = ERR_INIT;
+  *ret = NULL;
+  return unless_missing(lxd_instance_brief(l, name, ret, &failed), &failed, err);
 }
 
 const char *lxd_config(struct json_object *instance, const char *key)

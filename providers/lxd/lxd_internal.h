@@ -7,6 +7,7 @@
 //   operation.c  what the daemon does in the background
 //   instance.c   an instance as the API shows it: marks, root disk, cards, what it takes
 //   pool.c       storage pools: what they can, what is free
+//   notes.c      what the daemon has said a moment ago
 //   files.c      files inside an instance
 //   probe.c      the daemon and what is on it
 //   from.c       what a clone is made of
@@ -30,12 +31,14 @@
 
 #define LXD_OPERATIONS_MAX  4096 // remembered ones
 #define LXD_NAME_MAX        63   // of an instance
+#define LXD_ABSENT_MAX      16
 #define LXD_SNAPSHOT        "drover"
 #define LXD_BRIEF_MS        1000 // waited for the end of an operation, where
 #define LXD_ALONE_MS        2000 // none was begun for so long: nobody stands behind it
 #define LXD_PATH_MAX        4096
 #define LXD_LISTING_MAX     (64u << 20) // bytes of an answer that lists instances
 #define LXD_GUEST_STOP_S    30
+#define LXD_TRUST           "lxc config trust add; Incus: incus config trust add-certificate"
 #define LXD_CONFIG_OWNER    "user.drover.owner"
 #define LXD_CONFIG_KIND     "user.drover.kind"      // "Base" or "Clone"
 #define LXD_CONFIG_STATE    "user.drover.state"     // "making", then "made"
@@ -48,6 +51,19 @@
 
 struct lxd_begun { // an operation of ours, the last one on its instance
   char *instance, *id;
+};
+
+struct lxd_pool {
+  char *name, *driver;
+  bool links; // copies within it share their content
+  bool sizes; // a size of the root disk is enforced
+  int64_t free_bytes, capacity_bytes;
+  bool active;
+};
+
+struct lxd_absent { // an instance that was not there
+  char name[LXD_NAME_MAX + 1];
+  int64_t seen_ms;
 };
 
 struct lxd {
@@ -63,6 +79,14 @@ struct lxd {
   size_t begun_count;
   int64_t begun_ms; // when the last one was begun
   bool alone;       // and none shortly before
+  // ---- notes.c
+  struct lxd_absent absent[LXD_ABSENT_MAX];
+  size_t absent_next;
+  struct lxd_pool pool;
+  int64_t pool_ms; // when that was read
+  struct {
+    char *fingerprint, *inside;
+  } image;
 };
 
 int lxd_open(const struct provider_config *c, const struct address_filter *allowed, void **ret,
@@ -103,11 +127,14 @@ void lxd_json_release(struct json_object **o);
 
 struct lxd_progress {
   bool running;
+  bool good; // it has succeeded; neither: there is none, or the daemon has forgotten it
   int64_t percent;
 };
 
 // Notes that `id` works on the instance (NULL: nothing does). Takes id.
 int lxd_begin(struct lxd *l, const char *instance, char *id, struct err *err);
+// Is one noted for it?
+bool lxd_is_begun(const struct lxd *l, const char *instance);
 // What has become of the one we noted for the instance: running, or over and forgotten. When it
 // failed: -1 with its error. None noted: not running.
 int lxd_settle(struct lxd *l, const char *instance, struct lxd_progress *ret, struct err *err);
@@ -131,8 +158,12 @@ bool lxd_name_ok(const char *name);
 int lxd_name_check(const char *name, struct err *err);
 // The whole answer with state and snapshots; ERR_NOT_FOUND. *ret is yours.
 int lxd_instance(struct lxd *l, const char *name, struct json_object **ret, struct err *err);
-// As above; *ret is NULL, and that is no error, when there is none.
+// Without state and snapshots, for which the daemon asks the storage by programs: far cheaper.
+int lxd_instance_brief(struct lxd *l, const char *name, struct json_object **ret, struct err *err);
+// As those above; *ret is NULL, and that is no error, when there is none.
 int lxd_instance_if(struct lxd *l, const char *name, struct json_object **ret, struct err *err);
+int lxd_instance_brief_if(struct lxd *l, const char *name, struct json_object **ret,
+                          struct err *err);
 const char *lxd_config(struct json_object *instance, const char *key); // NULL when empty
 bool lxd_is_vm(struct json_object *instance);
 bool lxd_is_running(struct json_object *instance);
@@ -150,19 +181,25 @@ bool lxd_is_nic(struct json_object *device);
 
 // ---- pool.c ----
 
-struct lxd_pool {
-  char *name, *driver;
-  bool links; // copies within it share their content
-  bool sizes; // a size of the root disk is enforced
-  int64_t free_bytes, capacity_bytes;
-  bool active;
-};
 void lxd_pool_release(struct lxd_pool *p);
 int lxd_pool(struct lxd *l, const char *name, struct lxd_pool *ret, struct err *err);
 int lxd_pool_of_json(struct json_object *o, struct lxd_pool *ret, struct err *err); // no free space
 int lxd_pool_space(struct lxd *l, struct lxd_pool *p, struct err *err);
 // The pool of a base that says none: the provider's default, or that of the default profile; yours.
 int lxd_pool_default(struct lxd *l, char **ret, struct err *err);
+
+// ---- notes.c ----
+
+// An instance of that name was not there.
+void lxd_absent_note(struct lxd *l, const char *name);
+// Was that seen a moment ago? Once only.
+bool lxd_absent_take(struct lxd *l, const char *name);
+// As lxd_pool(), perhaps as it was a moment ago. *ret is borrowed until the next call.
+int lxd_pool_kind(struct lxd *l, const char *name, const struct lxd_pool **ret, struct err *err);
+// What lxd_inside() says of an image; NULL: not known. Borrowed.
+const char *lxd_image_inside(const struct lxd *l, const char *fingerprint);
+void lxd_image_inside_note(struct lxd *l, const char *fingerprint, const char *inside);
+void lxd_notes_release(struct lxd *l);
 
 // ---- files.c ----
 
@@ -178,12 +215,11 @@ int lxd_file_remove(struct lxd *l, const char *name, const char *path, struct er
 // ---- identity.c ----
 
 // What is inside a stopped container and matters for its copies: words, space between; yours.
-int lxd_inside(struct lxd *l, struct json_object *instance, char **ret, struct err *err);
+int lxd_inside(struct lxd *l, const char *name, bool vm, char **ret, struct err *err);
 #define LXD_INSIDE_CLOUD_INIT "cloud-init"
 bool lxd_inside_has(const char *inside, const char *word);
-// Gives a new clone its identity; it has never been started.
-int lxd_identify(struct lxd *l, struct json_object *instance, const struct clone_order *c,
-                 struct err *err);
+// Gives a new clone, a container that has never been started, its identity.
+int lxd_identify(struct lxd *l, const char *inside, const struct clone_order *c, struct err *err);
 
 // ---- from.c ----
 

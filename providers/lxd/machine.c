@@ -35,7 +35,7 @@ int lxd_find_vm(void *h, const char *name_or_id, struct vm *ret, struct err *err
   struct lxd *l = h;
   cleanup_json struct json_object *instance = NULL;
   struct vm vm CLEANUP(vm_release) = {0};
-  if (lxd_instance(l, name_or_id, &instance, err) != 0)
+  if (lxd_instance_brief(l, name_or_id, &instance, err) != 0)
     return -1;
   struct json_object *config = lxd_member(instance, "expanded_config");
   const char *cpus = lxd_text(config, "limits.cpu"), *memory = lxd_text(config, "limits.memory");
@@ -62,7 +62,7 @@ int lxd_power_state(void *h, const char *id, enum vm_power *ret, struct err *err
 {
   struct lxd *l = h;
   cleanup_json struct json_object *instance = NULL;
-  if (lxd_instance(l, id, &instance, err) != 0)
+  if (lxd_instance_brief(l, id, &instance, err) != 0)
     return -1;
   *ret = lxd_power_of(instance);
   return 0;
@@ -72,7 +72,7 @@ int lxd_set_autostart(void *h, const char *id, bool on, struct err *err)
 {
   struct lxd *l = h;
   cleanup_json struct json_object *instance = NULL;
-  if (lxd_instance(l, id, &instance, err) != 0)
+  if (lxd_instance_brief(l, id, &instance, err) != 0)
     return -1;
   struct json_object *body = json_object_new_object(), *config = json_object_new_object();
   json_object_object_add(body, "config", config);

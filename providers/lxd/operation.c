@@ -17,6 +17,11 @@ static struct lxd_begun *find(const struct lxd *l, const char *instance)
   return NULL;
 }
 
+bool lxd_is_begun(const struct lxd *l, const char *instance)
+{
+  return find(l, instance) != NULL;
+}
+
 static void forget(struct lxd *l, struct lxd_begun *b)
 {
   free(b->instance);
@@ -77,14 +82,22 @@ static int look(struct lxd *l, const char *id, int64_t wait_ms, struct lxd_progr
                                                      (long long)(wait_ms + 999) / 1000)
                                         : str_printf("/1.0/operations/%s", id);
   cleanup_json struct json_object *o = NULL;
+  struct err failed = ERR_INIT;
   *ret_over = false;
-  if (lxd_get(l, path, &o, err) != 0)
+  if (lxd_get(l, path, &o, &failed) != 0) {
+    // Who waits for what fails is told no more than why; the operation itself can still be seen.
+    if (l->incus && wait_ms > 0)
+      return look(l, id, 0, ret, ret_metadata, ret_over, err);
+    if (err)
+      *err = failed;
     return -1;
+  }
   int64_t code = lxd_number(o, "status_code", 0);
   if (ret_metadata)
     *ret_metadata = json_object_get(lxd_member(o, "metadata"));
   ret->percent = percent_of(lxd_member(o, "metadata"));
   ret->running = code >= 100 && code < 200;
+  ret->good = code == 200;
   *ret_over = !ret->running;
   if (ret->running || code == 200)
     return 0;

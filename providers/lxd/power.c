@@ -51,7 +51,7 @@ int lxd_clone_power(void *h, const char *id, enum power_action action, struct er
   struct err failed = ERR_INIT;
   bool begun;
   int settled = lxd_settle(l, id, &progress, &failed);
-  if (lxd_instance(l, id, &instance, err) != 0)
+  if (lxd_instance_brief(l, id, &instance, err) != 0)
     return -1;
   int power = lxd_power_of(instance);
   if (power == (action == POWER_ON ? VM_POWER_ON : VM_POWER_OFF))

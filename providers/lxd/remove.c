@@ -86,7 +86,7 @@ static int remove_instance(struct lxd *l, const struct owned *o, const char *own
     return -1;
   if (progress.running)
     return err_set(err, ERR_BUSY, "the daemon is at work on '%s'", o->id);
-  if (lxd_instance_if(l, o->id, &instance, err) != 0)
+  if (lxd_instance_brief_if(l, o->id, &instance, err) != 0)
     return -1;
   if (!instance)
     return 0;

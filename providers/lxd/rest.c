@@ -15,6 +15,7 @@ static const struct {
   enum err_kind kind;
 } kinds[] = {
     {"already exists", ERR_EXISTS},
+    {"UNIQUE constraint failed: instances", ERR_EXISTS}, // Incus
     {"Command not found", ERR_NOT_FOUND},
     {"Command not executable", ERR_DENIED},
     {"no space left", ERR_NO_SPACE},
@@ -77,7 +78,7 @@ int lxd_status_error(const struct http_response *r, const char *what, struct err
   if (r->status == 403)
     return err_set(err, ERR_AUTH,
                    "%s: %s: the daemon does not trust the client certificate, or restricts it; "
-                   "have it added there (lxc config trust add)",
+                   "have it added there (" LXD_TRUST ")",
                    what, text);
   err_set(err, kind, "%s: %s", what, text);
   if (err)
@@ -97,6 +98,9 @@ static int read_answer(const struct http_response *r, const char *what, struct j
   cleanup_json struct json_object *answer = json_tokener_parse(buf_str(&r->body));
   const char *type = lxd_text(answer, "type");
   bool async = str_eq(type, "async");
+  const char *text = str_eq(type, "error") ? lxd_text(answer, "error") : NULL;
+  if (!str_empty(text)) // Incus, of an operation that was waited for, with status 200
+    return err_set(err, lxd_kind_of_text(text, ERR_PROTOCOL), "%s: %s", what, text);
   if (!async && !str_eq(type, "sync"))
     return err_set(err, ERR_PROTOCOL,
                    "%s: the answer is not one of LXD's: is this the API of LXD or Incus?", what);
@@ -128,6 +132,7 @@ int lxd_call(struct lxd *l, const char *method, const char *path, struct json_ob
                                  .body_length = text ? strlen(text) : 0,
                                  .body_max = LXD_LISTING_MAX,
                                  .no_redirects = true,
+                                 .send_at_once = true, // bodies are small
                                  .idle_timeout_ms = l->call_ms,
                                  .total_timeout_ms = l->call_ms};
   describe(method, path, what);

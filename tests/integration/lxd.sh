@@ -1,34 +1,39 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# tests/integration/lxd.sh PART...: the clone verbs of LXD against a real daemon. Needs root. BUILD=build folder.
-# Parts: btrfs dir https template server debian cloud convert kill wrong
+# tests/integration/lxd.sh [incus] PART...: the clone verbs of LXD, or of Incus, against a real daemon. Needs root.
+# BUILD=build folder. Parts: btrfs dir https template server debian cloud convert kill wrong differences
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 
+daemon=lxd client=lxc again='lxc -q delete $1/drover && lxc -q snapshot $1 drover'
+if [ "${1:-}" = incus ]; then
+  daemon=incus client=incus again='incus -q snapshot delete $1 drover && incus -q snapshot create $1 drover'
+  shift
+fi
 tool=$BUILD/tests/integration/clone_conformance
-host=$work/lxd
+host=$work/$daemon
 export DROVER_RUNTIME_DIR=$work/runtime
 
 up() {
-  "$hosts/lxd" up "$host" lxdhost || { miss "LXD starts"; finish; exit 1; }
-  at_end "'$hosts/lxd' down '$host'"
+  "$hosts/$daemon" up "$host" lxdhost || { miss "$daemon starts"; finish; exit 1; }
+  at_end "'$hosts/$daemon' down '$host'"
   . "$host/env"
 }
-at() { "$hosts/lxd" exec "$host" "$@"; }
-x() { at lxc -q "$@"; }
+at() { "$hosts/$daemon" exec "$host" "$@"; }
+x() { at "$client" -q "$@"; }
 query() { x query "$@"; }
 
 # describe FILE [JQ]: what the suite is told; busybox in the pool bt by way of the socket, changed by JQ
 describe() {
-  jq -n --arg endpoint "$SOCKET" --arg lxd "$hosts/lxd" --arg dir "$host" '
-    def on_host($w): [$lxd, "exec", $dir] + $w;
+  jq -n --arg endpoint "$SOCKET" --arg host "$hosts/$daemon" --arg c "$client" --arg again "$again" --arg dir "$host" '
+    def on_host($w): [$host, "exec", $dir] + $w;
     {provider: {type: "LXD", endpoint: $endpoint, storage: "bt", network: "lab"},
      base: {vm: "origin"}, modes: ["Linked"], runs: true, cpus: 1, memoryBytes: 67108864, diskBytes: 2147483648,
      refuses: ["addresses", "nameservers", "userData"],
-     host: {foreignMake: on_host(["lxc", "-q", "init", "busybox", "{name}"]),
-            foreignShow: on_host(["lxc", "-q", "config", "show", "{name}"]),
-            foreignRemove: on_host(["lxc", "-q", "delete", "{name}"]),
-            baseChange: on_host(["sh", "-c", "lxc -q delete $1/drover && lxc -q snapshot $1 drover", "sh", "{name}"])},
+     host: {foreignMake: on_host([$c, "-q", "init", "busybox", "{name}"]),
+            foreignShow: on_host([$c, "-q", "config", "show", "{name}"]),
+            foreignRemove: on_host([$c, "-q", "delete", "{name}"]),
+            baseChange: on_host(["sh", "-c", $again, "sh", "{name}"])},
      guest: {hostname: ["hostname"], machineID: ["cat", "/etc/machine-id"],
              macs: ["sh", "-c", "ip link | grep ether"], hostKeys: ["sh", "-c", "cat /etc/ssh/ssh_host_*_key"],
              sshKeys: ["cat", "/root/.ssh/authorized_keys"], cpus: ["nproc"],
@@ -136,7 +141,7 @@ part_debian() {
   describe "$work/d.json" '.guest.hostKeys = ["sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub"] | .linkedBytes = 4194304
     | .guest.memory = [] | .noShutdown = true' # it is asked at once, when systemd does not listen yet
   suite "debian" "$work/d.json"
-  at lxc -q delete origin
+  x delete origin
   half_made
 }
 
@@ -160,12 +165,12 @@ half_made() {
   x profile device set default root pool dr
   "$tool" "$work/half.json" make half 11110000-0000-4000-8000-000000000001 > "$work/half.out" 2>&1 &
   local pid=$!
-  wait_for 20 test -d "$host/lxd/storage-pools/dr/containers/half/rootfs/usr" && pass "it copies" || miss "it copies"
+  wait_for 20 test -d "$host/$daemon/storage-pools/dr/containers/half/rootfs/usr" && pass "it copies" || miss "it copies"
   kill -KILL $pid
-  is "the daemon is killed" 0 "$hosts/lxd" restart "$host"
+  is "the daemon is killed" 0 "$hosts/$daemon" restart "$host"
   is "and starts again: the clone is made" 0 "$tool" "$work/half.json" make half 11110000-0000-4000-8000-000000000001
-  same "whole" "$(find "$host/lxd/storage-pools/dr/containers/origin/rootfs/usr" | wc -l)" \
-    "$(find "$host/lxd/storage-pools/dr/containers/half/rootfs/usr" | wc -l)"
+  same "whole" "$(find "$host/$daemon/storage-pools/dr/containers/origin/rootfs/usr" | wc -l)" \
+    "$(find "$host/$daemon/storage-pools/dr/containers/half/rootfs/usr" | wc -l)"
   is "and it can be dropped" 0 "$tool" "$work/half.json" drop half 11110000-0000-4000-8000-000000000001
 }
 
@@ -178,7 +183,7 @@ part_convert() {
   local t # not those that need it to be another instance than the one it is made of
   for t in check seen in_use remove; do suite "converted: base, $t" "$work/c.json" "test_base_$t"; done
   suite "converted: clones" "$work/c.json" 'test_clone_made'
-  is "it is still there" 0 at lxc -q config show origin
+  is "it is still there" 0 x config show origin
   has "with its own config" "user.note: kept"
   same "and none of ours" "" "$(grep -E 'user.drover|protection' <<< "$out")"
   same "and no snapshot" 0 "$(query /1.0/instances/origin/snapshots | jq length)"
@@ -244,6 +249,6 @@ part_wrong() {
   exec 8>&-
 }
 
-[ $# -gt 0 ] || { echo "usage: lxd.sh PART..." >&2; exit 2; }
+[ $# -gt 0 ] || { echo "usage: lxd.sh [incus] PART..." >&2; exit 2; }
 for part; do "part_$part"; done
 finish
