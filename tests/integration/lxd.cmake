@@ -1,9 +1,12 @@
-# The clone verbs of LXD; debian and cloud need a Debian mirror once, for the images that are kept in the cache folder.
+# The clone verbs of LXD, and the same of Incus, which build-servers gets; debian and cloud need a Debian mirror once, for the images that are kept in the cache folder.
 foreach(part IN ITEMS btrfs convert wrong)
   drover_script_test(lxd-${part} integration lxd.sh ${part})
 endforeach()
 foreach(part IN ITEMS dir https template server)
   drover_script_test(lxd-${part} "integration;slow" lxd.sh ${part})
+endforeach()
+foreach(part IN ITEMS btrfs differences)
+  drover_script_test(incus-${part} "integration;slow" lxd.sh incus ${part})
 endforeach()
 foreach(part IN ITEMS debian cloud kill)
   drover_script_test(lxd-${part} "integration;long" lxd.sh ${part})

@@ -224,6 +224,34 @@ part_kill() {
   same "nothing is left" 0 "$(instances)"
 }
 
+# Where Incus is not like LXD. What a name that is taken and an operation that fails look like the suite sees.
+part_differences() {
+  SERVER=1 up
+  same "it says who it is" incus "$(query /1.0 | jq -r .environment.server)"
+  jq -n --arg e "$SOCKET" '{apiVersion: "drover.dev/v1alpha1", kind: "Provider", metadata: {name: "here"},
+    spec: {type: "LXD", endpoint: $e}}' > "$work/provider.json"
+  is "the provider LXD takes it" 0 "$drover" run -f "$work/provider.json" --state "$work/state.db"
+  is "and its status" 0 "$drover" get provider here -o json --state "$work/state.db"
+  has "names it" '"Incus 6.'
+  is "there are no containers beside the instances" 1 x query /1.0/containers
+  has "but nothing" "not found"
+  is "its client takes the socket of a console" 0 at env -u INCUS_DIR "INCUS_SOCKET=${SOCKET#unix://}" incus -q list -f csv
+  local https='.provider += {endpoint: "'$HTTPS'", clientCertFile: "'$CERT'", clientKeyFile: "'$KEY'", fingerprint: "'$FINGERPRINT'"}'
+  describe "$work/https.json" "$https"
+  is "https: a certificate that was added" 0 "$tool" "$work/https.json" list
+  refused "https: a stranger's certificate" AuthenticationFailed "incus config trust add-certificate" \
+    "$https | .provider += {clientCertFile: \"$STRANGER_CERT\", clientKeyFile: \"$STRANGER_KEY\"}"
+  describe "$work/d.json" '.base = {template: "busybox"}'
+  is "a clone of an image" 0 "$tool" "$work/d.json" make dif 44440000-0000-4000-8000-000000000001
+  # A file that nobody had before is of the mode that the header says, not of the daemon's umask.
+  same "headers of its own" "600 644" "$(at sh -c "cd $host/btrfs/containers/dif/rootfs/etc/ssh &&
+    stat -c %a ssh_host_ed25519_key ssh_host_ed25519_key.pub" | xargs)"
+  is "it goes" 0 "$tool" "$work/d.json" drop dif 44440000-0000-4000-8000-000000000001
+  describe "$work/s.json" ".base = {server: \"$IMAGES\", alias: \"busybox/1\"} | del(.host.baseChange)"
+  suite "an image server of its own files" "$work/s.json" 'test_clone_made'
+  same "nothing is left" 0 "$(instances)"
+}
+
 part_wrong() {
   local row verb kind text
   mkdir "$work/fake"

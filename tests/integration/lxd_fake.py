@@ -39,12 +39,20 @@ SANE = {
     "GET /1.0/operations/op1/wait": sync(operation()),
     "POST /1.0/instances": BEGUN,
 }
-INSTANCE = "GET /1.0/instances/fk?recursion=1"
+INSTANCE = "GET /1.0/instances/fk"
 
 
 def failing(text, code=400):
     o = sync(operation(status_code=code, err=text))
     return {"GET /1.0/operations/op1": o, "GET /1.0/operations/op1/wait": o}
+
+
+INCUS = {"GET /1.0": sync({**SERVER, "environment": {**SERVER["environment"], "server": "incus"}})}
+
+
+def failing_incus(text):
+    """Who waits is only told why, with status 200; the operation is still there."""
+    return {**INCUS, **failing(text), "GET /1.0/operations/op1/wait": (200, error(400, text)[1])}
 
 
 # row: (verb, kind, text that is said, answers that are not sane)
@@ -81,6 +89,9 @@ ROWS = {
     "op-failed": ("make", "ProtocolError", "something else", failing("something else")),
     "op-cancelled": ("make", "ProtocolError", "it failed", failing("", 401)),
     "op-no-status": ("make", "ProtocolError", "no status", failing("", 0)),
+    "incus-full": ("make", "InsufficientSpace", "no space left", failing_incus("write: no space left on device")),
+    "incus-failed": ("make", "ProtocolError", "Creating instance: something else", failing_incus("something else")),
+    "error-200": ("make", "ProtocolError", "something else", {"POST /1.0/instances": (200, error(400, "something else")[1])}),
     "taken": ("make", "AlreadyExists", "did not make", {INSTANCE: sync({"name": "fk", "status": "Stopped", "config": {}})}),
     "theirs": ("make", "AlreadyExists", "another object", {INSTANCE: sync({"name": "fk", "status": "Stopped", "config": {"user.drover.owner": MINE}})}),
     "other-name": ("make", "ProtocolError", "makes no sense", {INSTANCE: sync({"name": "gk", "status": "Stopped", "config": {}})}),

@@ -52,6 +52,7 @@ static void test_words(void **state)
     enum err_kind kind;
   } rows[] = {
       {"This \"instances\" entry already exists", ERR_EXISTS},
+      {"UNIQUE constraint failed: instances.project_id, instances.name", ERR_EXISTS},
       {"Command not found", ERR_NOT_FOUND},
       {"write /x: no space left on device", ERR_NO_SPACE},
       {"Container is protected", ERR_DENIED},
