@@ -146,18 +146,22 @@ struct copy {
   char *inside; // NULL = not known
   char *base;   // what it was made of
   bool vm;
+  struct lxd_host_key key; // made while the daemon copies, or empty
 };
 
 static void copy_release(struct copy *c)
 {
   free(c->inside);
   free(c->base);
+  lxd_host_key_release(&c->key);
 }
 
-static int copy_read(const struct clone_order *order, struct json_object *from, const char *base,
-                     bool vm, struct copy *ret, struct err *err)
+static int copy_read(struct lxd *l, const struct clone_order *order, struct json_object *from,
+                     const char *base, bool vm, struct copy *ret, struct err *err)
 {
   const char *inside = lxd_config(from, LXD_CONFIG_INSIDE);
+  if (!inside && lxd_is_fingerprint(base))
+    inside = lxd_image_inside(l, base);
   *ret = (struct copy){.order = order, .inside = str_dup(inside), .base = str_dup(base), .vm = vm};
   return (inside && !ret->inside) || (base && !ret->base) ? lxd_no_memory(err) : 0;
 }
@@ -169,7 +173,7 @@ static int begin(struct lxd *l, const struct clone_order *c, struct copy *ret, s
   char *operation = NULL;
   if (lxd_from(l, c, &from, err) != 0 || check_order(l, &from, c, err) != 0 ||
       lxd_clone_body(l, &from, c, &body, err) != 0 ||
-      copy_read(c, from.snapshot ? from.json : NULL, from.id, from.vm, ret, err) != 0 ||
+      copy_read(l, c, from.snapshot ? from.json : NULL, from.id, from.vm, ret, err) != 0 ||
       lxd_call(l, "POST", "/1.0/instances", body, NULL, &operation, err) != 0)
     return -1;
   return lxd_begin(l, c->name, operation, err);
@@ -195,8 +199,6 @@ int lxd_undo_unless_busy(struct lxd *l, const char *name, struct err *err)
 static int know_inside(struct lxd *l, struct copy *copy, struct err *err)
 {
   bool image = lxd_is_fingerprint(copy->base);
-  if (!copy->inside && image)
-    copy->inside = str_dup(lxd_image_inside(l, copy->base));
   if (copy->inside)
     return 0;
   if (lxd_inside(l, copy->order->name, false, &copy->inside, err) != 0)
@@ -209,8 +211,8 @@ static int know_inside(struct lxd *l, struct copy *copy, struct err *err)
 // The copy is whole: it becomes somebody, and is read back.
 static int complete(struct lxd *l, struct copy *copy, struct clone_seen *ret, struct err *err)
 {
-  if (!copy->vm &&
-      (know_inside(l, copy, err) != 0 || lxd_identify(l, copy->inside, copy->order, err) != 0))
+  if (!copy->vm && (know_inside(l, copy, err) != 0 ||
+                    lxd_identify(l, copy->inside, &copy->key, copy->order, err) != 0))
     return -1;
   struct json_object *body = json_object_new_object(), *config = json_object_new_object();
   json_object_object_add(body, "config", config);
@@ -228,6 +230,9 @@ static int make_new(struct lxd *l, const struct clone_order *c, bool *ret_again,
   struct err failed = ERR_INIT;
   if (begin(l, c, &copy, err) != 0)
     return -1;
+  if (l->alone && !copy.vm && lxd_needs_host_key(copy.inside) &&
+      lxd_host_key_new(c->name, &copy.key, err) != 0)
+    return -1;
   int settled = lxd_settle_new(l, c->name, &progress, &failed);
   *ret_again = !progress.running && !progress.good;
   if (settled != 0)
@@ -243,7 +248,7 @@ static int go_on(struct lxd *l, struct json_object *instance, const struct clone
   struct copy copy CLEANUP(copy_release) = {0};
   if (!lxd_config(instance, LXD_CONFIG_TEMPLATE)) // it is not whole
     return lxd_undo_unless_busy(l, c->name, err);
-  if (copy_read(c, instance, lxd_config(instance, LXD_CONFIG_BASE), lxd_is_vm(instance), &copy,
+  if (copy_read(l, c, instance, lxd_config(instance, LXD_CONFIG_BASE), lxd_is_vm(instance), &copy,
                 err) != 0)
     return -1;
   return complete(l, &copy, ret, err);

@@ -9,8 +9,6 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "base/command.h"
-#include "base/runtime_folder.h"
 #include "base/str.h"
 #include "providers/lxd/lxd_internal.h"
 
@@ -101,17 +99,17 @@ static int put_line(struct lxd *l, const char *name, const char *path, int mode,
 
 // ---- ssh ---------------------------------------------------------------------------------------
 
-static int remove_old_keys(struct lxd *l, const char *name, const char *inside, bool *ret_any,
-                           struct err *err)
+// A public key of the name of the new one is written over; a private one would keep its mode.
+static int remove_old_keys(struct lxd *l, const char *name, const char *inside, struct err *err)
 {
+  bool renewed = lxd_needs_host_key(inside);
   cleanup_free char *words = str_dup(inside);
   char *rest = words, *word;
   while (rest && (word = strsep(&rest, " "))) {
-    if (!key_name_ok(word))
+    if (!key_name_ok(word) || (renewed && str_eq(word, NEW_KEY ".pub")))
       continue;
     cleanup_free char *path = str_printf("/etc/ssh/%s", word);
     struct err failed = ERR_INIT;
-    *ret_any = true;
     if (!path)
       return lxd_no_memory(err);
     if (lxd_file_remove(l, name, path, &failed) != 0 && failed.kind != ERR_NOT_FOUND) {
@@ -123,52 +121,22 @@ static int remove_old_keys(struct lxd *l, const char *name, const char *inside, 
   return 0;
 }
 
-static int put_file(struct lxd *l, const char *name, const char *from, const char *to, int mode,
-                    struct err *err)
+bool lxd_needs_host_key(const char *inside)
 {
-  char text[4096] = "";
-  cleanup_fclose FILE *f = fopen(from, "re");
-  size_t length = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
-  int failed =
-      length ? put(l, name, to, mode, text, err) : err_set(err, ERR_IO, "ssh-keygen made no key");
-  explicit_bzero(text, sizeof(text));
-  return failed;
+  // cloud-init makes new ones by itself; elsewhere sshd would not start without any.
+  return inside && strstr(inside, " " KEY_PREFIX) && !lxd_inside_has(inside, LXD_INSIDE_CLOUD_INIT);
 }
 
-static int put_new_key(struct lxd *l, const char *name, const char *dir, struct err *err)
+static int put_new_key(struct lxd *l, const char *name, const struct lxd_host_key *key,
+                       struct err *err)
 {
-  cleanup_free char *key = str_printf("%s/key", dir);
-  cleanup_free char *public = str_printf("%s/key.pub", dir);
-  cleanup_free char *comment = str_printf("root@%s", name);
-  if (!key || !public || !comment)
-    return lxd_no_memory(err);
-  const char *const argv[] = {"ssh-keygen", "-q",    "-t", "ed25519", "-N", "",
-                              "-C",         comment, "-f", key,       NULL};
-  struct command c = {.argv = argv, .timeout_ms = 10000};
-  struct command_result r = {0};
-  int failed = command_check(&c, &r, err);
-  command_result_release(&r);
-  if (failed)
-    return err_prefix(err, "a new host key for '%s'", name);
-  if (put_file(l, name, key, "/etc/ssh/" NEW_KEY, 0600, err) != 0)
+  struct lxd_host_key made CLEANUP(lxd_host_key_release) = {0};
+  if (!key->private[0] && lxd_host_key_new(name, &made, err) != 0)
     return -1;
-  return put_file(l, name, public, "/etc/ssh/" NEW_KEY ".pub", 0644, err);
-}
-
-// cloud-init makes new ones by itself; elsewhere sshd would not start without any.
-static int renew_host_keys(struct lxd *l, const char *name, const char *inside, struct err *err)
-{
-  bool any = false;
-  if (remove_old_keys(l, name, inside, &any, err) != 0)
+  key = key->private[0] ? key : &made;
+  if (put(l, name, "/etc/ssh/" NEW_KEY, 0600, key->private, err) != 0)
     return -1;
-  if (!any || lxd_inside_has(inside, LXD_INSIDE_CLOUD_INIT))
-    return 0;
-  char *dir = NULL;
-  if (runtime_folder_new(&dir, err) != 0)
-    return -1;
-  int failed = put_new_key(l, name, dir, err);
-  runtime_folder_remove(dir);
-  return failed;
+  return put(l, name, "/etc/ssh/" NEW_KEY ".pub", 0644, key->public, err);
 }
 
 static int authorize(struct lxd *l, const char *name, const struct strings *keys, struct err *err)
@@ -200,7 +168,8 @@ static int authorize(struct lxd *l, const char *name, const struct strings *keys
 
 // ------------------------------------------------------------------------------------------------
 
-int lxd_identify(struct lxd *l, const char *inside, const struct clone_order *c, struct err *err)
+int lxd_identify(struct lxd *l, const char *inside, const struct lxd_host_key *key,
+                 const struct clone_order *c, struct err *err)
 {
   const char *name = c->name;
   if (c->machine_id && put_line(l, name, "/etc/machine-id", 0444, c->machine_id, err) != 0)
@@ -209,7 +178,8 @@ int lxd_identify(struct lxd *l, const char *inside, const struct clone_order *c,
       put_line(l, name, DBUS_ID, 0444, c->machine_id, err) != 0)
     return -1;
   if (put_line(l, name, "/etc/hostname", 0644, c->hostname ? c->hostname : name, err) != 0 ||
-      renew_host_keys(l, name, inside, err) != 0)
+      remove_old_keys(l, name, inside, err) != 0 ||
+      (lxd_needs_host_key(inside) && put_new_key(l, name, key, err) != 0))
     return -1;
   if (c->ssh_keys.count && !lxd_inside_has(inside, LXD_INSIDE_CLOUD_INIT))
     return authorize(l, name, &c->ssh_keys, err);

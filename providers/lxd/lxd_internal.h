@@ -12,7 +12,8 @@
 //   probe.c      the daemon and what is on it
 //   from.c       what a clone is made of
 //   base.c       bases; base_check.c what stands against them
-//   clone.c      clones; clone_body.c the request that makes one; clone_check.c; identity.c
+//   clone.c      clones; clone_body.c the request that makes one; clone_check.c; identity.c;
+//                host_key.c
 //   exec.c       commands, files and the console of an instance
 //   power.c      power, snapshots, removal
 //   machine.c    what the seam asks of VMs
@@ -212,6 +213,14 @@ int lxd_file_get(struct lxd *l, const char *name, const char *path, enum lxd_fil
                  struct buf *ret, size_t max, struct err *err);
 int lxd_file_remove(struct lxd *l, const char *name, const char *path, struct err *err);
 
+// ---- host_key.c ----
+
+struct lxd_host_key { // as in sshd's files; empty: none
+  char private[4096], public[1024];
+};
+int lxd_host_key_new(const char *name, struct lxd_host_key *ret, struct err *err);
+void lxd_host_key_release(struct lxd_host_key *k); // wipes
+
 // ---- identity.c ----
 
 // What is inside a stopped container and matters for its copies: words, space between; yours.
@@ -219,7 +228,11 @@ int lxd_inside(struct lxd *l, const char *name, bool vm, char **ret, struct err 
 #define LXD_INSIDE_CLOUD_INIT "cloud-init"
 bool lxd_inside_has(const char *inside, const char *word);
 // Gives a new clone, a container that has never been started, its identity.
-int lxd_identify(struct lxd *l, const char *inside, const struct clone_order *c, struct err *err);
+// key: an empty one is made where it is needed.
+int lxd_identify(struct lxd *l, const char *inside, const struct lxd_host_key *key,
+                 const struct clone_order *c, struct err *err);
+// Does a copy of what has this inside get a host key of ours?
+bool lxd_needs_host_key(const char *inside);
 
 // ---- from.c ----
 

@@ -33,10 +33,11 @@ static int is_under_way(struct lxd *l, const char *id, enum power_action action,
   cleanup_free char *operation = NULL;
   cleanup_free char *what = NULL;
   *ret = false;
-  if (action == POWER_OFF) // a guest that does not shut down is cut off
-    return 0;
   if (lxd_working(l, id, &operation, &what, err) != 0)
     return -1;
+  // A guest that does not shut down is cut off; one that is just starting is let start.
+  if (action == POWER_OFF && !str_eq(what, "Starting instance"))
+    return 0;
   *ret = str_eq(what, action == POWER_ON ? "Starting instance" : "Stopping instance");
   return *ret || !operation ? 0 : lxd_idle(l, id, err);
 }

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <string.h>
+
 #include "base/cleanup.h"
 #include "base/str.h"
 #include "providers/lxd/lxd_internal.h"
@@ -60,12 +62,17 @@ static int add_network(struct lxd *l, struct json_object *item, void *arg, struc
   return strings_add(&info->networks, name) == 0 ? 0 : lxd_no_memory(err);
 }
 
+// "/1.0/instances/NAME": what each of them does is not asked for.
 static int add_vm(struct lxd *l, struct json_object *item, void *arg, struct err *err)
 {
   (void)l;
   struct provider_info *info = arg;
-  const char *name = lxd_text(item, "name");
-  return name && strings_add(&info->vms, name) != 0 ? lxd_no_memory(err) : 0;
+  const char *path =
+      json_object_is_type(item, json_type_string) ? json_object_get_string(item) : "";
+  const char *name = str_after(path, "/1.0/instances/");
+  if (str_empty(name) || strchr(name, '/'))
+    return err_set(err, ERR_PROTOCOL, "'%.80s' is no path of an instance", path);
+  return strings_add(&info->vms, name) == 0 ? 0 : lxd_no_memory(err);
 }
 
 static int read_server(struct lxd *l, struct provider_info *info, struct err *err)
@@ -91,7 +98,7 @@ int lxd_probe(void *h, struct provider_info *ret, struct err *err)
   if (read_server(l, &info, err) != 0 || add_capability(&info, "Clone", err) != 0 ||
       for_each(l, "/1.0/storage-pools?recursion=1", add_pool, &info, err) != 0 ||
       for_each(l, "/1.0/networks?recursion=1", add_network, &info, err) != 0 ||
-      for_each(l, "/1.0/instances?recursion=1", add_vm, &info, err) != 0)
+      for_each(l, "/1.0/instances", add_vm, &info, err) != 0)
     return -1;
   *ret = info;
   info = (struct provider_info){0};
