@@ -133,9 +133,10 @@ static const struct field spec_fields[] = {
     {"type", FIELD_STRING, AT(provider_spec, type), .required = true, .min = 1, .max = 32,
      .names = type_names, .help = "Which platform it is."},
     {"endpoint", FIELD_STRING, AT(provider_spec, endpoint), .required = true, .min = 1, .max = 512,
-     .help = "Where it is. Libvirt: qemu:///system, qemu+ssh://[USER@]HOST[:PORT]/system, "
-             "qemu+tls://HOST[:PORT]/system or unix:///PATH/libvirt-sock. LXD: unix:///PATH of its "
-             "socket or https://HOST[:PORT]. Nspawn: local:/FOLDER on this host."},
+     .help =
+         "Where it is. Libvirt: qemu:///system, qemu+ssh://[USER@]HOST[:PORT]/system, "
+         "qemu+tls://HOST[:PORT]/system or unix:///PATH/libvirt-sock. LXD, Incus: unix:///PATH of "
+         "its socket or https://HOST[:PORT]. Nspawn: local:/FOLDER on this host."},
     {"credentialsSecretRef", FIELD_POINTER, AT(provider_spec, credentials), &name_ref_table,
      .help = "Secret with username and password, or tls.crt and tls.key for a client certificate, "
              "or ssh-privatekey and known_hosts."},
