@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -92,12 +93,49 @@ static void test_json_of_wrong_types(void **state)
   assert_false(lxd_true(o, "n"));
 }
 
+// A note of what was not there counts once, however often it was made.
+static void test_notes(void **state)
+{
+  (void)state;
+  struct lxd l = {0};
+  char name[16];
+  assert_false(lxd_absent_take(&l, "a"));
+  lxd_absent_note(&l, "a");
+  lxd_absent_note(&l, "a");
+  assert_false(lxd_absent_take(&l, "b"));
+  assert_true(lxd_absent_take(&l, "a"));
+  assert_false(lxd_absent_take(&l, "a"));
+  lxd_absent_note(&l, "old");
+  for (int i = 0; i < LXD_ABSENT_MAX; i++) {
+    snprintf(name, sizeof(name), "n%d", i);
+    lxd_absent_note(&l, name);
+  }
+  assert_false(lxd_absent_take(&l, "old"));
+  assert_true(lxd_absent_take(&l, "n0"));
+  assert_null(lxd_image_inside(&l, "f"));
+  lxd_image_inside_note(&l, "f", "looked dbus-id");
+  assert_string_equal(lxd_image_inside(&l, "f"), "looked dbus-id");
+  assert_null(lxd_image_inside(&l, "g"));
+  lxd_notes_release(&l);
+}
+
+static void test_host_keys(void **state)
+{
+  (void)state;
+  assert_true(lxd_needs_host_key("looked ssh_host_rsa_key ssh_host_rsa_key.pub dbus-id"));
+  assert_false(lxd_needs_host_key("looked ssh_host_rsa_key cloud-init"));
+  assert_false(lxd_needs_host_key("looked dbus-id"));
+  assert_false(lxd_needs_host_key(NULL));
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_names),
       cmocka_unit_test(test_inside),
       cmocka_unit_test(test_words),
+      cmocka_unit_test(test_notes),
+      cmocka_unit_test(test_host_keys),
       cmocka_unit_test(test_fingerprints),
       cmocka_unit_test(test_json_of_wrong_types),
   };
