@@ -233,7 +233,7 @@ static int make_new(struct lxd *l, const struct clone_order *c, bool *ret_again,
   if (l->alone && !copy.vm && lxd_needs_host_key(copy.inside) &&
       lxd_host_key_new(c->name, &copy.key, err) != 0)
     return -1;
-  int settled = lxd_settle_new(l, c->name, &progress, &failed);
+  int settled = lxd_settle_begun(l, c->name, &progress, &failed);
   *ret_again = !progress.running && !progress.good;
   if (settled != 0)
     return failed.kind == ERR_EXISTS ? 0 // begun twice, around a crash
@@ -264,6 +264,8 @@ static int step(struct lxd *l, const struct clone_order *c, bool *ret_again, str
   *ret_again = false;
   bool absent = lxd_absent_take(l, c->name) && !lxd_is_begun(l, c->name);
   int settled = lxd_settle(l, c->name, &progress, &failed);
+  if (progress.running) // it is ours, whatever it does
+    return 0;
   if (!absent && lxd_instance_brief_if(l, c->name, &instance, err) != 0)
     return -1;
   if (instance && lxd_check_mark(instance, c->owner, err) != 0)
@@ -273,8 +275,6 @@ static int step(struct lxd *l, const struct clone_order *c, bool *ret_again, str
       *err = failed;
     return -1;
   }
-  if (progress.running && (!instance || is_making(instance)))
-    return 0;
   if (!instance)
     return make_new(l, c, ret_again, ret, err);
   return is_making(instance) ? go_on(l, instance, c, ret, err) : read_back(l, c, ret, err);

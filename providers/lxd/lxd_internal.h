@@ -139,8 +139,11 @@ bool lxd_is_begun(const struct lxd *l, const char *instance);
 // What has become of the one we noted for the instance: running, or over and forgotten. When it
 // failed: -1 with its error. None noted: not running.
 int lxd_settle(struct lxd *l, const char *instance, struct lxd_progress *ret, struct err *err);
-// As lxd_settle, right after lxd_begin(): waits for it for a moment, unless many are being begun.
+// As lxd_settle, but waits for it for a moment, unless many are being begun.
 int lxd_settle_new(struct lxd *l, const char *instance, struct lxd_progress *ret, struct err *err);
+// The same right after lxd_begin(): where many are being begun it is not asked for at all.
+int lxd_settle_begun(struct lxd *l, const char *instance, struct lxd_progress *ret,
+                     struct err *err);
 // Is there one of anybody's on it that is not a command running inside?
 int lxd_busy(struct lxd *l, const char *instance, bool *ret, struct err *err);
 // The one that is: its id and description; both NULL when there is none.

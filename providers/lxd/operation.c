@@ -138,6 +138,12 @@ int lxd_settle_new(struct lxd *l, const char *instance, struct lxd_progress *ret
   return settle(l, instance, l->alone ? LXD_BRIEF_MS : 0, ret, err);
 }
 
+int lxd_settle_begun(struct lxd *l, const char *instance, struct lxd_progress *ret, struct err *err)
+{
+  *ret = (struct lxd_progress){.running = lxd_is_begun(l, instance)};
+  return l->alone ? settle(l, instance, LXD_BRIEF_MS, ret, err) : 0;
+}
+
 int lxd_wait(struct lxd *l, const char *id, int64_t wait_ms, struct json_object **ret,
              struct err *err)
 {

@@ -22,7 +22,7 @@ static int change_state(struct lxd *l, const char *id, const char *action, bool 
     return -1;
   if (!force && str_eq(action, "stop")) // up to the guest
     return 0;
-  return lxd_settle_new(l, id, &progress, err);
+  return lxd_settle_begun(l, id, &progress, err);
 }
 
 // Is the daemon at what is wanted already? What it does else ends first: that it is stopped is seen

@@ -95,7 +95,7 @@ static int remove_instance(struct lxd *l, const struct owned *o, const char *own
                    "instance '%s' does not bear the mark of this object; it is left alone", o->id);
   if (check_free(l, instance, o, err) != 0)
     return -1;
-  if (begin(l, instance, err) != 0 || lxd_settle_new(l, o->id, &progress, err) != 0)
+  if (begin(l, instance, err) != 0 || lxd_settle_begun(l, o->id, &progress, err) != 0)
     return -1;
   return progress.running ? err_set(err, ERR_BUSY, "'%s' is being removed", o->id) : 0;
 }
