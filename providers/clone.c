@@ -211,16 +211,24 @@ bool provider_copies_machines(const struct provider *p)
   return provider_can_clone(p) && p->ops->clones->copies_machines;
 }
 
+// The machine that a verb is about: NULL for those about a base, or all.
+static const char *machine_of(const struct given *g)
+{
+  const struct clone_order *order = g->order_table == &clone_order_table ? g->order : NULL;
+  return g->id ? g->id : !order ? NULL : g->owned ? g->owned->id : order->name;
+}
+
 // On success the caller owns *ret until job_unref().
 static int run(struct provider *p, const struct given *g, struct job **ret, struct err *err)
 {
   if (!provider_can_clone(p))
     return err_set(err, ERR_UNSUPPORTED, "%s providers keep no clones", p->ops->type);
   struct job *job = job_new(g->run, g->what);
+  p = provider_lane(p, machine_of(g));
   if (!job)
     return err_set(err, ERR_NO_MEMORY, "out of memory");
   if (fill(job, g, err) != 0 || connection_run(p, job, err) != 0) {
-    job_unref(p, job);
+    job_unref(job);
     return -1;
   }
   *ret = job;
@@ -232,7 +240,7 @@ static int run_plain(struct provider *p, const struct given *g, struct err *err)
   struct job *job;
   if (run(p, g, &job, err) != 0)
     return -1;
-  job_unref(p, job);
+  job_unref(job);
   return 0;
 }
 
@@ -244,7 +252,7 @@ static int run_plain(struct provider *p, const struct given *g, struct err *err)
       struct clone_call *call_ = job_->extra;                                                      \
       *(ret) = call_->field;                                                                       \
       memset(&call_->field, 0, sizeof(call_->field));                                              \
-      job_unref((p), job_);                                                                        \
+      job_unref(job_);                                                                             \
     }                                                                                              \
     failed_;                                                                                       \
   })
@@ -396,7 +404,7 @@ int provider_pull(struct provider *p, const char *id, const char *path, void **r
   struct clone_call *c = job->extra;
   *ret = TAKE(c->bytes);
   *ret_length = c->length;
-  job_unref(p, job);
+  job_unref(job);
   return 0;
 }
 

@@ -49,9 +49,13 @@ static void job_drop(struct job *job)
   free(job);
 }
 
-void job_unref(struct provider *p, struct job *job)
+void job_unref(struct job *job)
 {
-  LOCK_FOR_SCOPE(&p->mutex);
+  if (!job->at) { // never posted: nobody else has it
+    job_drop(job);
+    return;
+  }
+  LOCK_FOR_SCOPE(&job->at->mutex);
   job_drop(job);
 }
 
@@ -260,6 +264,7 @@ int connection_run(struct provider *p, struct job *job, struct err *err)
   struct connection *c = connection_get(p, err);
   if (!c)
     return -1;
+  job->at = p;
   job->references++;
   job->since_ms = clock_ms();
   *c->last = job;

@@ -32,8 +32,8 @@ static int unknown_type(const char *type, struct err *err)
                  type ? type : "", buf_str(&known));
 }
 
-int provider_open_ops(const struct provider_ops *ops, const struct provider_config *config,
-                      const struct address_filter *allowed, struct provider **ret, struct err *err)
+static int open_lane(const struct provider_ops *ops, const struct provider_config *config,
+                     const struct address_filter *allowed, struct provider **ret, struct err *err)
 {
   struct provider *p = calloc(1, sizeof(*p));
   if (!p)
@@ -53,6 +53,32 @@ int provider_open_ops(const struct provider_ops *ops, const struct provider_conf
   return 0;
 }
 
+// A lane costs nothing before it is used.
+int provider_open_ops(const struct provider_ops *ops, const struct provider_config *config,
+                      const struct address_filter *allowed, struct provider **ret, struct err *err)
+{
+  struct provider *p;
+  if (open_lane(ops, config, allowed, &p, err) != 0)
+    return -1;
+  size_t wanted = ops->lanes ? ops->lanes - 1 : 0;
+  for (; p->lane_count < wanted && p->lane_count < ARRAY_SIZE(p->lanes); p->lane_count++)
+    if (open_lane(ops, config, allowed, &p->lanes[p->lane_count], err) != 0) {
+      provider_close(p);
+      return -1;
+    }
+  *ret = p;
+  return 0;
+}
+
+struct provider *provider_lane(struct provider *p, const char *id)
+{
+  uint32_t hash = 2166136261u; // FNV-1a
+  for (; id && *id; id++)
+    hash = (hash ^ (uint8_t)*id) * 16777619u;
+  size_t at = id ? hash % (p->lane_count + 1) : 0;
+  return at ? p->lanes[at - 1] : p;
+}
+
 int provider_open(const struct provider_config *config, const struct address_filter *allowed,
                   struct provider **ret, struct err *err)
 {
@@ -68,6 +94,8 @@ void provider_close(struct provider *p)
 {
   if (!p)
     return;
+  for (size_t i = 0; i < p->lane_count; i++)
+    provider_close(p->lanes[i]);
   connection_end(p);
   provider_unref(p);
 }
@@ -139,7 +167,7 @@ static int call_run(struct provider *p, const struct call *call, struct job **re
   if (!job)
     return err_set(err, ERR_NO_MEMORY, "out of memory");
   if (job_fill(job, call, err) != 0 || connection_run(p, job, err) != 0) {
-    job_unref(p, job);
+    job_unref(job);
     return -1;
   }
   *ret = job;
@@ -152,7 +180,7 @@ static int call_plain(struct provider *p, const struct call *call, struct err *e
   struct job *job;
   if (call_run(p, call, &job, err) != 0)
     return -1;
-  job_unref(p, job);
+  job_unref(job);
   return 0;
 }
 
@@ -164,7 +192,7 @@ static int call_plain(struct provider *p, const struct call *call, struct err *e
     if (!failed_) {                                                                                \
       *(ret) = job_->out.field;                                                                    \
       job_->out_release = NULL;                                                                    \
-      job_unref((p), job_);                                                                        \
+      job_unref(job_);                                                                             \
     }                                                                                              \
     failed_;                                                                                       \
   })
@@ -323,5 +351,5 @@ int provider_target_finish(struct provider *p, const struct vm_target *t, const 
 int provider_remove(struct provider *p, const struct owned *o, const char *owner, struct err *err)
 {
   struct call call = {run_remove, "remove", .owned = o, .text = owner};
-  return call_plain(p, &call, err);
+  return call_plain(str_eq(o->kind, "Clone") ? provider_lane(p, o->id) : p, &call, err);
 }

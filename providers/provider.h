@@ -9,7 +9,8 @@
 // runs. A call that does not come back in time gives ERR_TIMEOUT and is left to itself; from then
 // on calls fail at once until it returns after all, or one deadline has passed, when the next call
 // gets a new connection (at most 3 may hang at a time). So one dead host stops nobody else. Calls
-// may be made from any thread; arguments are copied, results moved out.
+// may be made from any thread; arguments are copied, results moved out. A kind may have several
+// such threads (`lanes` of its ops): verbs about one clone always take the same, others the first.
 //
 // Idempotence: every verb may be repeated after a crash; the second call finds by the owner mark
 // what the first one made. Nothing is removed without seeing our mark on it.
@@ -175,6 +176,7 @@ int provider_remove(struct provider *p, const struct owned *o, const char *owner
 // The ops of one kind. Called on the provider's thread only, one at a time, with a live handle.
 struct provider_ops {
   const char *type;
+  unsigned lanes; // connections that work side by side on different clones; 0 = one
   // Of a platform whose machines have no disks that can be moved: the sentence that is the error of
   // every verb below that is NULL. Else all are there.
   const char *no_disks;

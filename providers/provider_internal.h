@@ -14,6 +14,7 @@
 
 #define PROVIDER_DEADLINE_MS 15000
 #define PROVIDER_WEDGED_MAX  3
+#define PROVIDER_LANES_MAX   4
 
 struct job;
 typedef int (*job_fn)(const struct provider_ops *ops, void *handle, struct job *job,
@@ -46,7 +47,8 @@ struct job {
     enum vm_power power;
   } out;
   void (*out_release)(struct job *job); // NULL: nothing in `out` needs it
-  // kept by connection.c, under the provider's mutex
+  struct provider *at;                  // whose thread has it; NULL: none
+  // kept by connection.c, under that provider's mutex
   struct job *next;
   pthread_cond_t changed;
   unsigned references;
@@ -72,7 +74,14 @@ struct provider {
   pthread_cond_t ended;       // one of them has
   unsigned wedged;            // threads left behind inside a call
   int64_t retry_at_ms;        // no new connection before
+  // Further connections to the same platform, for verbs about one machine; lanes of their own have
+  // none. Not guarded: as they were made.
+  struct provider *lanes[PROVIDER_LANES_MAX - 1];
+  size_t lane_count;
 };
+
+// Where a verb about this machine runs: always the same lane for one id. NULL: p itself.
+struct provider *provider_lane(struct provider *p, const char *id);
 
 int provider_config_copy(const struct provider_config *from, struct provider_config *to,
                          struct err *err);
@@ -92,4 +101,4 @@ int connection_run(struct provider *p, struct job *job, struct err *err);
 void connection_end(struct provider *p);         // no call may be under way
 void connection_cond_init(pthread_cond_t *cond); // on the monotonic clock
 void provider_unref(struct provider *p);
-void job_unref(struct provider *p, struct job *job);
+void job_unref(struct job *job);

@@ -124,6 +124,7 @@ static const struct clone_ops clones = {
 
 const struct provider_ops lxd_ops = {
     .type = "LXD",
+    .lanes = 4,
     .no_disks = NO_DISKS,
     .open = lxd_open,
     .close = lxd_close,

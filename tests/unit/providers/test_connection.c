@@ -74,6 +74,12 @@ static int fake_finish(void *h, const struct vm_target *t, const struct owned *d
   return strings_add(&ret->adapted, "sentence");
 }
 
+static int fake_remove(void *h, const struct owned *o, const char *owner, struct err *err)
+{
+  (void)owner;
+  return str_eq(o->id, "web") ? fake_power(h, o->id, POWER_OFF, err) : 0;
+}
+
 static const struct provider_ops ops = {
     .type = "Fake",
     .open = fake_open,
@@ -85,14 +91,29 @@ static const struct provider_ops ops = {
     .no_disks = "a Fake has no disks",
 };
 
-static struct provider *make(char *username)
+static const struct provider_ops wide_ops = {
+    .type = "Wide",
+    .lanes = 3,
+    .open = fake_open,
+    .close = fake_close,
+    .alive = fake_alive,
+    .remove = fake_remove,
+    .no_disks = "a Wide has no disks",
+};
+
+static struct provider *make_of(const struct provider_ops *kind, char *username)
 {
   struct provider_config c = {
       .type = "Fake", .endpoint = "fake://x", .username = username, .deadline_ms = DEADLINE_MS};
   struct provider *p;
   struct err err = ERR_INIT;
-  assert_ok(provider_open_ops(&ops, &c, NULL, &p, &err), &err);
+  assert_ok(provider_open_ops(kind, &c, NULL, &p, &err), &err);
   return p;
+}
+
+static struct provider *make(char *username)
+{
+  return make_of(&ops, username);
 }
 
 static int reset(void **state)
@@ -276,6 +297,41 @@ static void test_unknown_types(void **state)
     assert_non_null(strstr(err.message, *type));
 }
 
+static void *remove_web(void *arg)
+{
+  struct owned o = {"Clone", "web", "h"};
+  struct err err = ERR_INIT;
+  assert_int_equal(provider_remove(arg, &o, "mark", &err), 0);
+  return NULL;
+}
+
+// One clone keeps its lane; what another one waits for holds up nobody but its own.
+static void test_lanes_work_side_by_side(void **state)
+{
+  (void)state;
+  struct provider *p = make_of(&wide_ops, NULL);
+  p->config.deadline_ms = p->lanes[0]->config.deadline_ms = p->lanes[1]->config.deadline_ms = 5000;
+  char other[16] = "a";
+  pthread_t thread;
+  assert_int_equal(p->lane_count, 2);
+  assert_ptr_equal(provider_lane(p, NULL), p);
+  assert_ptr_equal(provider_lane(p, "web"), provider_lane(p, "web"));
+  while (provider_lane(p, other) == provider_lane(p, "web"))
+    other[0]++;
+  struct owned o = {"Clone", other, "h"};
+  struct err err = ERR_INIT;
+  hang = true;
+  assert_int_equal(pthread_create(&thread, NULL, remove_web, p), 0);
+  assert_soon(hanging == 1);
+  assert_ok(provider_remove(p, &o, "mark", &err), &err);
+  assert_int_equal(hanging, 1);
+  hang = false;
+  pthread_join(thread, NULL);
+  assert_int_equal(opened, 2);
+  provider_close(p);
+  assert_int_equal(closed, 2);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -286,6 +342,7 @@ int main(void)
       cmocka_unit_test_setup(test_at_most_three_hang, reset),
       cmocka_unit_test_setup(test_those_in_the_queue_fail_with_it, reset),
       cmocka_unit_test_setup(test_close_leaves_a_wedged_thread_behind, reset),
+      cmocka_unit_test_setup(test_lanes_work_side_by_side, reset),
       cmocka_unit_test_setup(test_unknown_types, reset),
       cmocka_unit_test_setup(test_verbs_that_are_not_there, reset),
   };
