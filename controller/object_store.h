@@ -80,6 +80,9 @@ struct object_store_ops {
               struct object_key **ret, size_t *ret_count, struct err *err);
   // Writes o->status if o->meta.resource_version is still current, and sets the new version in o.
   int (*put_status)(struct object_store *s, struct object *o, struct err *err);
+  // What this process has written so far survives a power cut afterwards: before something is done
+  // that only those writes tell of. Migrations need not ask: their status is always so.
+  int (*settle)(struct object_store *s, struct err *err);
   // Makes a new object of o's kind, namespace, name, labels, annotations, finalizers, owners and
   // spec, and sets uid, generation and resource version in o. ERR_EXISTS: the name is taken.
   int (*create)(struct object_store *s, struct object *o, struct err *err);

@@ -76,7 +76,7 @@ static int record(struct store_sqlite *s, const struct event_row *e, struct err 
     return -1;
   if (sqlite_changed(&s->db) == 0 && add_event(&s->db, e, err) != 0)
     return -1;
-  return sqlite_write_commit(&w, err);
+  return sqlite_write_commit_soon(&w, err);
 }
 
 void sqlite_event(struct object_store *store, const struct object *o, const char *type,

@@ -179,7 +179,7 @@ static int forget_tombstones(struct store_sqlite *s, int64_t *ret_version, struc
       sqlite_exec(&s->db, "DELETE FROM tombstones", NO_ARGS, err) != 0 ||
       sqlite_number(&s->db, "PRAGMA data_version", NO_ARGS, 0, ret_version, err) != 0)
     return -1;
-  return sqlite_write_commit(&w, err);
+  return sqlite_write_commit_soon(&w, err);
 }
 
 int sqlite_watch_start(struct object_store *store, struct loop *loop,

@@ -277,6 +277,14 @@ static int kube_store_put_status(struct object_store *store, struct object *o, s
   return take_version(s, o, answer, err);
 }
 
+// etcd answers when it has synced.
+static int kube_store_settle(struct object_store *store, struct err *err)
+{
+  (void)store;
+  (void)err;
+  return 0;
+}
+
 // What of an object goes to the server when it is made: the rest is the server's to say.
 static struct json_object *new_object_of(const struct object *o)
 {
@@ -428,6 +436,7 @@ static const struct object_store_ops kube_ops = {
     .get = kube_store_get,
     .list = kube_store_list,
     .put_status = kube_store_put_status,
+    .settle = kube_store_settle,
     .create = kube_store_create,
     .patch = kube_store_patch,
     .scale = kube_store_scale,

@@ -100,7 +100,7 @@ static int read_current(struct store_sqlite *s, const struct object *o, struct s
 }
 
 static int write_back(struct store_sqlite *s, struct sqlite_write *w, struct sqlite_row *row,
-                      struct object *o, struct err *err)
+                      bool lasting, struct object *o, struct err *err)
 {
   cleanup_free char *version = NULL;
   if (sqlite_row_write(&s->db, row, err) != 0)
@@ -108,7 +108,7 @@ static int write_back(struct store_sqlite *s, struct sqlite_write *w, struct sql
   version = str_printf("%" PRId64, row->version);
   if (!version)
     return err_set(err, ERR_NO_MEMORY, "no memory");
-  if (sqlite_write_commit(w, err) != 0)
+  if ((lasting ? sqlite_write_commit : sqlite_write_commit_soon)(w, err) != 0)
     return -1;
   free(o->meta.resource_version);
   o->meta.resource_version = TAKE(version);
@@ -129,9 +129,10 @@ static int sqlite_put_status(struct object_store *store, struct object *o, struc
     return -1;
   if (json_object_equal(status, row.status))
     return 0;
+  bool lasting = o->kind == OBJECT_VM_MIGRATION; // notes what it does to its source
   json_object_put(row.status);
   row.status = TAKE(status);
-  return write_back(s, &w, &row, o, err);
+  return write_back(s, &w, &row, lasting, o, err);
 }
 
 static size_t finalizer_at(struct json_object *finalizers, const char *name)
@@ -173,7 +174,7 @@ static int sqlite_set_finalizer(struct object_store *store, struct object *o, co
     json_object_array_del_idx(row.finalizers, at, 1);
   if (copy_finalizers(row.finalizers, &o->meta.finalizers, err) != 0)
     return -1;
-  return write_back(s, &w, &row, o, err);
+  return write_back(s, &w, &row, false, o, err);
 }
 
 static int sqlite_put_owners(struct object_store *store, struct object *o, struct err *err)
@@ -188,7 +189,12 @@ static int sqlite_put_owners(struct object_store *store, struct object *o, struc
     return -1;
   json_object_put(row.owners);
   row.owners = TAKE(owners);
-  return write_back(s, &w, &row, o, err);
+  return write_back(s, &w, &row, false, o, err);
+}
+
+static int sqlite_settle(struct object_store *store, struct err *err)
+{
+  return sqlite_db_settle(&((struct store_sqlite *)store)->db, err);
 }
 
 static int sqlite_remove(struct object_store *store, const struct object *o, struct err *err)
@@ -250,6 +256,7 @@ static const struct object_store_ops sqlite_ops = {
     .get = sqlite_get,
     .list = sqlite_list,
     .put_status = sqlite_put_status,
+    .settle = sqlite_settle,
     .create = sqlite_create,
     .patch = store_sqlite_patch,
     .scale = sqlite_scale,
