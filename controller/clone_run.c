@@ -16,7 +16,8 @@
 #define MAKE_POLL_MS     100
 #define START_POLL_MS    10
 #define START_AGAIN_MS   10000
-#define NUDGE_MS         50 // many clones of a set change at once
+#define NUDGE_MS         50   // many clones of a set change at once
+#define COUNT_NUDGE_MS   1000 // a base only counts those that come; it may wait for those that go
 #define OUTPUT_SHOWN     200
 
 // ---- actions --------------------------------------------------------------------------------
@@ -136,8 +137,10 @@ static int act_make(struct cloning *c, struct err *err)
   table_release(&clone_order_table, &order);
   if (rc != 0 || c->seen.done)
     making_leave(c->k.m, c->k.o->meta.uid);
-  if (rc == 0 && c->seen.done)
+  if (rc == 0 && c->seen.done) {
     is_made(c);
+    c->fresh = c->seen.owner != NULL;
+  }
   return rc;
 }
 
@@ -278,7 +281,7 @@ static void say(struct cloning *c, const struct clone_step *step)
 
 // Whoever counts this clone must look again when what they count has changed.
 struct news {
-  bool ready, owned;
+  bool ready, owned, left;
 };
 
 static struct news find_news(const struct cloning *c)
@@ -287,7 +290,9 @@ static struct news find_news(const struct cloning *c)
   const struct condition *now = condition_find(&c->st->conditions, "Ready");
   const struct condition *before = condition_find(&was->conditions, "Ready");
   bool same = now && before && before->status == now->status && str_eq(before->reason, now->reason);
-  return (struct news){.ready = !same, .owned = was->owned.count != c->st->owned.count};
+  return (struct news){.ready = !same,
+                       .owned = was->owned.count != c->st->owned.count,
+                       .left = was->owned.count > c->st->owned.count};
 }
 
 // After the status was written: else they would look at what was before.
@@ -297,7 +302,8 @@ static void tell(struct cloning *c, const struct news *n)
     keeping_nudge(&c->k, OBJECT_CLONE_SET, NULL,
                   strings_map_get(&c->k.o->meta.labels, CRDS_LABEL_SET), NUDGE_MS);
   if (n->owned && c->spec->base)
-    keeping_nudge(&c->k, OBJECT_CLONE_BASE, NULL, c->spec->base->name, NUDGE_MS);
+    keeping_nudge(&c->k, OBJECT_CLONE_BASE, NULL, c->spec->base->name,
+                  n->left ? NUDGE_MS : COUNT_NUDGE_MS);
 }
 
 // ---- the step -------------------------------------------------------------------------------

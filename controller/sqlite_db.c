@@ -53,8 +53,8 @@ int sqlite_err(struct sqlite_db *db, int code, struct err *err)
 }
 
 // Synchronous NORMAL: the file is consistent after a power cut; commits that must be in it are
-// synced by ourselves (sqlite_db_settle). Secure delete: what a Secret held is overwritten, not only
-// unlinked.
+// synced by ourselves (sqlite_db_settle). Secure delete: what a Secret held is overwritten, not
+// only unlinked.
 static const char *const pragmas[] = {
     "PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL", "PRAGMA secure_delete = ON",
     "PRAGMA foreign_keys = ON",  "PRAGMA trusted_schema = OFF", "PRAGMA wal_autocheckpoint = 500",
@@ -89,6 +89,8 @@ void sqlite_db_close(struct sqlite_db *db)
 {
   if (!db->path)
     return;
+  for (size_t i = 0; i < SQLITE_STATEMENTS; i++)
+    sqlite3_finalize(db->statements[i].stmt);
   sqlite3_close(db->handle);
   if (db->wal_fd >= 0)
     close(db->wal_fd);
@@ -114,11 +116,38 @@ static int bind(sqlite3_stmt *stmt, int index, const struct sqlite_arg *a)
   return SQLITE_MISUSE;
 }
 
+static struct sqlite_statement *place_of(struct sqlite_db *db, const char *sql)
+{
+  uint64_t hash = (uint64_t)(uintptr_t)sql * 11400714819323198485u;
+  return &db->statements[hash >> 32 & (SQLITE_STATEMENTS - 1)];
+}
+
+// One whose place is taken by a query that is open has none.
+static int prepare(struct sqlite_query *q, const char *sql)
+{
+  struct sqlite_statement *s = place_of(q->db, sql);
+  if (s->open)
+    return sqlite3_prepare_v2(q->db->handle, sql, -1, &q->stmt, NULL);
+  if (s->sql != sql) {
+    sqlite3_finalize(s->stmt);
+    *s = (struct sqlite_statement){0};
+    int code =
+        sqlite3_prepare_v3(q->db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &s->stmt, NULL);
+    if (code != SQLITE_OK)
+      return code;
+    s->sql = sql;
+  }
+  s->open = true;
+  q->kept = s;
+  q->stmt = s->stmt;
+  return SQLITE_OK;
+}
+
 int sqlite_open_query(struct sqlite_query *q, struct sqlite_db *db, const char *sql,
                       const struct sqlite_arg *args, struct err *err)
 {
   *q = (struct sqlite_query){.db = db};
-  int code = sqlite3_prepare_v2(db->handle, sql, -1, &q->stmt, NULL);
+  int code = prepare(q, sql);
   for (int i = 0; code == SQLITE_OK && args[i].type != SQLITE_ARG_END; i++)
     code = bind(q->stmt, i + 1, &args[i]);
   if (code == SQLITE_OK)
@@ -138,7 +167,14 @@ int sqlite_next(struct sqlite_query *q, struct err *err)
 
 void sqlite_close_query(struct sqlite_query *q)
 {
-  sqlite3_finalize(q->stmt);
+  if (q->kept) {
+    sqlite3_reset(q->stmt);
+    sqlite3_clear_bindings(q->stmt); // they were borrowed
+    q->kept->open = false;
+  } else {
+    sqlite3_finalize(q->stmt);
+  }
+  q->kept = NULL;
   q->stmt = NULL;
 }
 

@@ -26,10 +26,18 @@
 
 #include "base/err.h"
 
+#define SQLITE_STATEMENTS 128 // kept ready; there are some forty in all
+
 struct sqlite_db {
   sqlite3 *handle;
   pthread_mutex_t mutex;
-  const char *path;   // for messages; borrowed
+  const char *path; // for messages; borrowed
+  // Compiled once, kept at a place that the address of their text (a literal) tells.
+  struct sqlite_statement {
+    const char *sql; // NULL: none
+    sqlite3_stmt *stmt;
+    bool open;
+  } statements[SQLITE_STATEMENTS];
   struct err trouble; // why the last write was not possible; ERR_NONE after one that was
   _Atomic uint64_t commits;
   pthread_mutex_t sync_mutex; // guards what follows; taken without `mutex`
@@ -83,7 +91,9 @@ int sqlite_err(struct sqlite_db *db, int code, struct err *err);
 struct sqlite_query {
   struct sqlite_db *db;
   sqlite3_stmt *stmt;
+  struct sqlite_statement *kept; // NULL: of this query alone
 };
+// sql: a literal, or another text that stays.
 int sqlite_open_query(struct sqlite_query *q, struct sqlite_db *db, const char *sql,
                       const struct sqlite_arg *args, struct err *err);
 // 1: there is a row; 0: no more; -1: error.

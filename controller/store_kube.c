@@ -220,6 +220,15 @@ static int kube_store_list(struct object_store *store, enum object_kind kind, co
   return err_set(err, ERR_NO_MEMORY, "no memory for a list of objects");
 }
 
+// The cache holds no text to search in.
+static int kube_store_list_naming(struct object_store *store, enum object_kind kind, const char *ns,
+                                  const char *text, struct object_key **ret, size_t *ret_count,
+                                  struct err *err)
+{
+  (void)text;
+  return kube_store_list(store, kind, ns, ret, ret_count, err);
+}
+
 // ---- writing --------------------------------------------------------------------------------
 
 static struct json_object *metadata_of(const struct object *o)
@@ -435,6 +444,7 @@ static const struct object_store_ops kube_ops = {
     .stop = kube_store_stop,
     .get = kube_store_get,
     .list = kube_store_list,
+    .list_naming = kube_store_list_naming,
     .put_status = kube_store_put_status,
     .settle = kube_store_settle,
     .create = kube_store_create,

@@ -9,8 +9,8 @@
 #include "crds/cloneset.h"
 #include "tests/unit/controller/store_help.h"
 
-#define FILE_MAX  (1 << 20)
-#define WRITERS   8
+#define FILE_MAX   (1 << 20)
+#define WRITERS    8
 #define PER_WRITER 10
 
 static const char *const names[] = {"state.db", "state.db-wal"};
