@@ -9,7 +9,7 @@
 #include "crds/cloneset.h"
 #include "tests/unit/controller/store_help.h"
 
-#define FILE_MAX   (1 << 20)
+#define FILE_MAX   (8 << 20)
 #define WRITERS    8
 #define PER_WRITER 10
 
