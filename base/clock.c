@@ -94,3 +94,9 @@ void clock_set(char **field, int64_t wall_ms)
   char text[32];
   str_set(field, clock_rfc3339(wall_ms, text));
 }
+
+void clock_set_micro(char **field, int64_t wall_ms)
+{
+  char text[40];
+  str_set(field, clock_rfc3339_micro(wall_ms, text));
+}

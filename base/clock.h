@@ -14,6 +14,7 @@ char *clock_rfc3339(int64_t wall_ms, char b[32]);
 void clock_set(char **field, int64_t wall_ms);
 // With microseconds, as metav1.MicroTime (leases, events).
 char *clock_rfc3339_micro(int64_t wall_ms, char b[40]);
+void clock_set_micro(char **field, int64_t wall_ms); // as clock_set()
 // Reads either form, and those with an offset from UTC ("+02:00"); false when malformed.
 bool clock_parse_rfc3339(const char *s, int64_t *ret_wall_ms);
 // Uniform in [0, bound): for jitter, never for secrets.

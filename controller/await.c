@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 #include "controller/drive.h"
+#include "controller/queue.h"
 #include "controller/state_command.h"
 #include "controller/text_table.h"
 
@@ -80,10 +81,13 @@ static bool all_hold(struct waiting *w)
   return rest_holds(w, 0);
 }
 
-static void on_changed(void *arg, const struct object_key *key)
+static bool on_changed(void *arg, const struct object_key *key)
 {
-  (void)arg;
-  (void)key;
+  const struct waiting *w = arg;
+  for (size_t i = 0; i < w->a->count; i++)
+    if (object_key_eq(&w->a->keys[i], key))
+      return true;
+  return false;
 }
 
 static bool on_tick(void *arg)

@@ -44,7 +44,8 @@ static bool has_dependents(struct cloning *c)
   struct object_key *keys CLEANUP(cleanup_free_) = NULL;
   struct object_store *store = c->k.m->store;
   size_t count = 0;
-  if (store->ops->list(store, OBJECT_CLONE, c->k.key.ns, &keys, &count, &c->k.err) != 0)
+  if (store->ops->list_naming(store, OBJECT_CLONE, c->k.key.ns, c->k.key.name, &keys, &count,
+                              &c->k.err) != 0)
     return true;
   for (size_t i = 0; i < count; i++) {
     struct object *o CLEANUP(object_free_p) = NULL;
@@ -79,11 +80,14 @@ static uint64_t look(struct cloning *c)
 {
   struct provider *p;
   const struct owned_status *o = keeping_owned(&c->k, "Clone");
-  clone_seen_release(&c->seen);
+  bool fresh = c->fresh;
+  c->fresh = false;
+  if (!fresh)
+    clone_seen_release(&c->seen);
   c->unreachable = (struct err)ERR_INIT;
   if (cloning_provider(c, &p, &c->unreachable) != 0)
     return 0;
-  if (provider_clone_get(p, o->id, &c->seen, &c->unreachable) != 0) {
+  if (!fresh && provider_clone_get(p, o->id, &c->seen, &c->unreachable) != 0) {
     if (c->unreachable.kind != ERR_NOT_FOUND)
       return 0;
     c->unreachable = (struct err)ERR_INIT;

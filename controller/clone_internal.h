@@ -24,6 +24,7 @@ struct cloning {
   struct clone_status *st;       // of k.o
   struct origin origin;
   struct clone_seen seen;
+  bool fresh;             // seen is of this moment: it was made just now
   struct err unreachable; // why the platform did not tell; kind ERR_NONE: it did
 };
 

@@ -14,7 +14,10 @@
 #define ACTIONS_PER_STEP 12
 #define REMOVE_POLL_MS   200
 #define MAKE_POLL_MS     100
-#define NUDGE_MS         50 // many clones of a set change at once
+#define START_POLL_MS    10
+#define START_AGAIN_MS   10000
+#define NUDGE_MS         50   // many clones of a set change at once
+#define COUNT_NUDGE_MS   1000 // a base only counts those that come; it may wait for those that go
 #define OUTPUT_SHOWN     200
 
 // ---- actions --------------------------------------------------------------------------------
@@ -97,7 +100,7 @@ static void begin_making(struct cloning *c)
     strings_release(&c->st->addresses);
   }
   if (!memory->make_time)
-    clock_set(&memory->make_time, clock_wall_ms());
+    clock_set_micro(&memory->make_time, clock_wall_ms());
 }
 
 static void is_made(struct cloning *c)
@@ -134,8 +137,10 @@ static int act_make(struct cloning *c, struct err *err)
   table_release(&clone_order_table, &order);
   if (rc != 0 || c->seen.done)
     making_leave(c->k.m, c->k.o->meta.uid);
-  if (rc == 0 && c->seen.done)
+  if (rc == 0 && c->seen.done) {
     is_made(c);
+    c->fresh = c->seen.owner != NULL;
+  }
   return rc;
 }
 
@@ -149,8 +154,10 @@ static int power(struct cloning *c, enum power_action action, struct err *err)
 
 static int act_start(struct cloning *c, struct err *err)
 {
-  str_set(&c->st->memory.stop_time, NULL);
-  clock_set(&c->st->memory.start_time, clock_wall_ms());
+  struct clone_memory *memory = &c->st->memory;
+  str_set(&memory->stop_time, NULL);
+  if (c->k.now_ms >= keeping_time_of(memory->start_time) + START_AGAIN_MS) // else told once more
+    clock_set_micro(&memory->start_time, c->k.now_ms);
   return power(c, POWER_ON, err);
 }
 
@@ -274,7 +281,7 @@ static void say(struct cloning *c, const struct clone_step *step)
 
 // Whoever counts this clone must look again when what they count has changed.
 struct news {
-  bool ready, owned;
+  bool ready, owned, left;
 };
 
 static struct news find_news(const struct cloning *c)
@@ -283,7 +290,9 @@ static struct news find_news(const struct cloning *c)
   const struct condition *now = condition_find(&c->st->conditions, "Ready");
   const struct condition *before = condition_find(&was->conditions, "Ready");
   bool same = now && before && before->status == now->status && str_eq(before->reason, now->reason);
-  return (struct news){.ready = !same, .owned = was->owned.count != c->st->owned.count};
+  return (struct news){.ready = !same,
+                       .owned = was->owned.count != c->st->owned.count,
+                       .left = was->owned.count > c->st->owned.count};
 }
 
 // After the status was written: else they would look at what was before.
@@ -293,10 +302,19 @@ static void tell(struct cloning *c, const struct news *n)
     keeping_nudge(&c->k, OBJECT_CLONE_SET, NULL,
                   strings_map_get(&c->k.o->meta.labels, CRDS_LABEL_SET), NUDGE_MS);
   if (n->owned && c->spec->base)
-    keeping_nudge(&c->k, OBJECT_CLONE_BASE, NULL, c->spec->base->name, NUDGE_MS);
+    keeping_nudge(&c->k, OBJECT_CLONE_BASE, NULL, c->spec->base->name,
+                  n->left ? NUDGE_MS : COUNT_NUDGE_MS);
 }
 
 // ---- the step -------------------------------------------------------------------------------
+
+// What has just been told to start is asked often, what takes its time ever less: nobody waits for
+// it a quarter longer than it took.
+static int64_t start_poll_ms(const struct cloning *c, int64_t most_ms)
+{
+  int64_t quarter_ms = (clock_wall_ms() - keeping_time_of(c->st->memory.start_time)) / 4;
+  return quarter_ms < START_POLL_MS ? START_POLL_MS : quarter_ms < most_ms ? quarter_ms : most_ms;
+}
 
 // What is done at once is followed by the next thing; what takes its time is asked again.
 static bool goes_on(struct cloning *c, const struct clone_step *step, int64_t *ret_after_ms)
@@ -311,6 +329,13 @@ static bool goes_on(struct cloning *c, const struct clone_step *step, int64_t *r
   case CLONE_ACT_FAIL:
     if (step->after_ms < 0)
       *ret_after_ms = keeping_pause(&c->k);
+    return false;
+  case CLONE_ACT_START:
+    *ret_after_ms = start_poll_ms(c, step->after_ms);
+    return false;
+  case CLONE_ACT_WAIT:
+    if (step->phase == CLONE_STARTING)
+      *ret_after_ms = start_poll_ms(c, step->after_ms);
     return false;
   default:
     return step->action > CLONE_ACT_FAIL && step->after_ms == 0;
@@ -333,9 +358,10 @@ static bool advance(struct cloning *c, int64_t *ret_after_ms)
   }
   // The ledger is written before what it names is made.
   if (step.action == CLONE_ACT_MAKE) {
+    int64_t again_ms;
     struct news news = find_news(c);
-    if (keeping_save(&c->k, 1) != 1) {
-      *ret_after_ms = 0;
+    if (!keeping_note(&c->k, &again_ms)) {
+      *ret_after_ms = again_ms;
       return false;
     }
     tell(c, &news);

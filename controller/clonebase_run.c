@@ -185,7 +185,8 @@ static int stop_source(struct basing *b, struct provider *p, struct err *err)
     return 1;
   b->st->memory.stopped = true;
   clock_set(&b->st->memory.stop_time, b->k.now_ms);
-  return keeping_save(&b->k, 1) == 1 && provider_clone_power(p, seen.id, how, err) != 0 ? -1 : 1;
+  int64_t again_ms;
+  return keeping_note(&b->k, &again_ms) && provider_clone_power(p, seen.id, how, err) != 0 ? -1 : 1;
 }
 
 static int start_source(struct basing *b, struct provider *p, struct err *err)
@@ -439,8 +440,9 @@ static bool advance(struct basing *b, int64_t *ret_after_ms)
   }
   // The ledger is written before what it names is made.
   bool makes = step.action == BASE_ACT_MAKE || step.action == BASE_ACT_ASK_DISKS;
-  if (makes && keeping_save(&b->k, 1) != 1) {
-    *ret_after_ms = 0;
+  int64_t again_ms;
+  if (makes && !keeping_note(&b->k, &again_ms)) {
+    *ret_after_ms = again_ms;
     return false;
   }
   if (actions[step.action](b, &failed) != 0) {

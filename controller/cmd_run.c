@@ -128,9 +128,10 @@ static void fit(struct following *r)
     progress_view_size(r->view, size.ws_col, size.ws_row);
 }
 
-static void on_changed(void *arg, const struct object_key *key)
+static bool on_changed(void *arg, const struct object_key *key)
 {
   following_changed(arg, key);
+  return following_counts(arg, key);
 }
 
 // A full disk stops everything, and no object can say so.

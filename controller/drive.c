@@ -12,6 +12,8 @@
 #include "controller/manager.h"
 
 #define TICK_MS      100
+#define SOON_MS      5  // between two ticks, however much changes
+#define LAST_POLL_MS 10 // when all is done but a first look at a store
 #define LAST_WAIT_MS 10000
 
 static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
@@ -21,8 +23,9 @@ struct driver {
   struct loop *loop;
   struct loop_timer *timer;
   struct manager *manager;
-  bool over; // what was asked for is done
-  int64_t over_ms;
+  bool hurried; // the next tick comes soon
+  bool over;    // what was asked for is done
+  int64_t ticked_ms, over_ms;
   bool done, interrupted;
 };
 
@@ -40,17 +43,24 @@ static void on_tick(void *arg)
     r->over = true;
     r->over_ms = clock_ms();
   }
+  r->hurried = false;
+  r->ticked_ms = clock_ms();
   r->done = r->over && may_end(r);
   if (r->done)
     loop_stop(r->loop);
   else
-    loop_timer_start(r->timer, TICK_MS);
+    loop_timer_start(r->timer, r->over ? LAST_POLL_MS : TICK_MS);
 }
 
+// The end is seen when it comes, not at the next turn of a clock.
 static void on_change(void *arg, const struct object_key *key)
 {
   struct driver *r = arg;
-  r->d->changed(r->d->arg, key);
+  if (!r->d->changed(r->d->arg, key) || r->hurried || r->over)
+    return;
+  int64_t left_ms = r->ticked_ms + SOON_MS - clock_ms();
+  r->hurried = true;
+  loop_timer_start(r->timer, left_ms > 0 ? left_ms : 0);
 }
 
 static void on_signal(void *arg)

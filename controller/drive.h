@@ -13,9 +13,10 @@ struct drive {
   struct object_store *store; // opened with STORE_RUN
   const char *state;          // its file: movers note beside it what they have finished
   // All on the calling thread.
-  void (*changed)(void *arg, const struct object_key *key); // may have changed, or is gone
-  bool (*tick)(void *arg);                                  // a few times a second; true: done
-  void (*stopping)(void *arg);                              // the first interrupt
+  // May have changed, or is gone. True: a tick soon, this may be the end.
+  bool (*changed)(void *arg, const struct object_key *key);
+  bool (*tick)(void *arg);     // a few times a second, and then; true: done
+  void (*stopping)(void *arg); // the first interrupt
   void *arg;
 };
 

@@ -157,6 +157,12 @@ static bool counts(const struct following *r, const struct followed *item)
   return !is_a_platform(item) || !names_work(r);
 }
 
+bool following_counts(const struct following *r, const struct object_key *key)
+{
+  const struct followed *item = find(r, key);
+  return item && counts(r, item);
+}
+
 bool following_is_over(const struct following *r)
 {
   for (size_t i = 0; i < r->items.count; i++) {

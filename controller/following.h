@@ -26,6 +26,8 @@ int following_add(struct following *r, const struct object_key *key, struct err 
 // Asks those that have failed for another try.
 int following_retry(struct following *r, struct err *err);
 void following_changed(struct following *r, const struct object_key *key);
+// Is the end of this one waited for?
+bool following_counts(const struct following *r, const struct object_key *key);
 // Reads and shows what has changed.
 void following_look(struct following *r, int64_t now_ms, int64_t now_wall_ms);
 // Every named migration has ended or is gone; without any, every named object has a verdict.

@@ -91,6 +91,19 @@ int64_t keeping_save(struct keeping *k, int64_t after_ms)
   return 1000;
 }
 
+bool keeping_note(struct keeping *k, int64_t *ret_after_ms)
+{
+  struct err err = ERR_INIT;
+  *ret_after_ms = 0;
+  if (keeping_save(k, 1) != 1)
+    return false;
+  if (k->m->store->ops->settle(k->m->store, &err) == 0)
+    return true;
+  log_error("status not written", "message", err.message, NULL);
+  *ret_after_ms = 1000;
+  return false;
+}
+
 // ---- values ---------------------------------------------------------------------------------
 
 void keeping_strings(struct strings *to, const struct strings *from)

@@ -34,6 +34,9 @@ void keeping_release(struct keeping *k);
 // Writes status when it changed. Returns when to look again: after_ms, or earlier when the store
 // did not take it.
 int64_t keeping_save(struct keeping *k, int64_t after_ms);
+// Writes status before what it tells of is done: it is known after a power cut, too. False: nothing
+// may be done now, *ret_after_ms says when to come again.
+bool keeping_note(struct keeping *k, int64_t *ret_after_ms);
 
 void keeping_strings(struct strings *to, const struct strings *from);
 int64_t keeping_time_of(const char *rfc3339); // 0 = not set

@@ -15,6 +15,7 @@
 
 #define NOT_READY_INTERVAL_MS 15000
 #define WAITING_INTERVAL_MS   2000
+#define FIRST_PROBE_MS        2000
 
 DEFINE_CLEANUP(object_free, struct object *)
 
@@ -157,6 +158,10 @@ static bool due(const struct lasting *l, int64_t *ret_wait_ms)
   const struct condition *ready = condition_find(l->conditions, "Ready");
   if (!ready || *l->observed_generation != l->o->meta.generation)
     return true;
+  if (l->patient && ready->status == CONDITION_TRUE && !manager_has_probed(l->m, l->o)) {
+    *ret_wait_ms = l->m->started_ms + FIRST_PROBE_MS - clock_wall_ms();
+    return *ret_wait_ms <= 0 || *ret_wait_ms > FIRST_PROBE_MS; // the clock may have been set
+  }
   return !manager_probed_lately(l->m, l->o, ret_wait_ms);
 }
 

@@ -14,6 +14,7 @@ struct lasting {
   int64_t *observed_generation;
   int64_t *dependents;
   bool suspended;
+  bool patient; // what was Ready when this process began is probed a little later: work goes first
   int64_t interval_ms;
 };
 

@@ -10,7 +10,6 @@
 #include "base/str.h"
 #include "controller/commands.h"
 #include "controller/state_command.h"
-#include "net/http.h"
 
 static const struct {
   const char *name, *help;
@@ -110,7 +109,6 @@ int main(int argc, char **argv)
   }
   if (str_eq(argv[1], "--version"))
     argv[1] = (char[]){"version"};
-  http_global_init();
   if (is_plugin(argv[0]))
     state_prefer_cluster();
   for (size_t i = 0; i < ARRAY_SIZE(commands); i++)

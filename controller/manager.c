@@ -103,6 +103,11 @@ static void on_changed(void *arg, const struct object_key *key)
   tell(m, key);
 }
 
+static void on_told(void *arg, const struct object_key *key)
+{
+  tell(arg, key);
+}
+
 static void on_synced(void *arg)
 {
   struct manager *m = arg;
@@ -189,6 +194,7 @@ int manager_start(struct manager *m, struct err *err)
     return err_set(err, ERR_NO_MEMORY, "worker threads could not be started");
   struct object_events events = {.changed = on_changed,
                                  .deleted = on_changed,
+                                 .told = on_told,
                                  .synced = on_synced,
                                  .failed = on_failed,
                                  .arg = m};

@@ -38,6 +38,9 @@ struct object_events {
   // Something about this object changed, or it was there at the start: look at it. Coalesced.
   void (*changed)(void *arg, const struct object_key *key);
   void (*deleted)(void *arg, const struct object_key *key);
+  // Nothing changed but the status, which the step of this very object has written: it knows. For
+  // those who show objects. A store that cannot tell says `changed`.
+  void (*told)(void *arg, const struct object_key *key);
   // All objects that existed at the start have been announced (once per kind that was asked for).
   void (*synced)(void *arg);
   // The store cannot go on (the lease was lost, the API refuses us): end the process.
@@ -78,8 +81,15 @@ struct object_store_ops {
   // Keys of all objects of a kind, in the namespace or (ns NULL) everywhere this store looks.
   int (*list)(struct object_store *s, enum object_kind kind, const char *ns,
               struct object_key **ret, size_t *ret_count, struct err *err);
+  // Those that may name another object: somewhere in their spec stands this text as a string.
+  // Others may be among them: look. text: a name, which JSON writes as it is.
+  int (*list_naming)(struct object_store *s, enum object_kind kind, const char *ns,
+                     const char *text, struct object_key **ret, size_t *ret_count, struct err *err);
   // Writes o->status if o->meta.resource_version is still current, and sets the new version in o.
   int (*put_status)(struct object_store *s, struct object *o, struct err *err);
+  // What this process has written so far survives a power cut afterwards: before something is done
+  // that only those writes tell of. Migrations need not ask: their status is always so.
+  int (*settle)(struct object_store *s, struct err *err);
   // Makes a new object of o's kind, namespace, name, labels, annotations, finalizers, owners and
   // spec, and sets uid, generation and resource version in o. ERR_EXISTS: the name is taken.
   int (*create)(struct object_store *s, struct object *o, struct err *err);

@@ -71,6 +71,7 @@ static void view(struct lasting *l)
   l->observed_generation = &st->observed_generation;
   l->dependents = &st->dependents;
   l->suspended = spec->suspend;
+  l->patient = true;
   l->interval_ms = PROBE_INTERVAL_MS;
 }
 

@@ -194,11 +194,13 @@ static int check_row(struct sqlite_row *row, struct json_object *before, struct 
   return 0;
 }
 
+// A manifest is there to be applied again, and is on the disk with the first ledger that rests upon
+// it; a patch is all that there is of somebody's wish.
 static int write_checked(struct store_sqlite *s, struct sqlite_write *w, struct sqlite_row *row,
-                         struct json_object *before, struct err *err)
+                         struct json_object *before, bool lasting, struct err *err)
 {
   if (check_row(row, before, err) != 0 || sqlite_row_write(&s->db, row, err) != 0 ||
-      sqlite_write_commit(w, err) != 0)
+      (lasting ? sqlite_write_commit : sqlite_write_commit_soon)(w, err) != 0)
     return -1;
   sqlite_watch_poke(s);
   return 0;
@@ -250,7 +252,7 @@ static int create_object(struct store_sqlite *s, struct sqlite_write *w,
   merge_manifest(&row, applied);
   json_object_put(row.applied);
   row.applied = json_object_get(applied);
-  return write_checked(s, w, &row, NULL, err);
+  return write_checked(s, w, &row, NULL, false, err);
 }
 
 static int update_object(struct store_sqlite *s, struct sqlite_write *w, struct sqlite_row *row,
@@ -265,7 +267,7 @@ static int update_object(struct store_sqlite *s, struct sqlite_write *w, struct 
     return 0;
   json_object_put(row->applied);
   row->applied = json_object_get(applied);
-  return write_checked(s, w, row, before, err);
+  return write_checked(s, w, row, before, false, err);
 }
 
 static int apply_object(struct store_sqlite *s, struct json_object *json,
@@ -397,7 +399,7 @@ int sqlite_create(struct object_store *store, struct object *o, struct err *err)
   fill_row(&row, json);
   if (check_row(&row, NULL, err) != 0 || sqlite_write_begin(&w, &s->db, err) != 0 ||
       check_free(s, &key, err) != 0 || sqlite_row_write(&s->db, &row, err) != 0 ||
-      take_identity(o, &row, err) != 0 || sqlite_write_commit(&w, err) != 0)
+      take_identity(o, &row, err) != 0 || sqlite_write_commit_soon(&w, err) != 0)
     return -1;
   sqlite_watch_poke(s);
   return 0;
@@ -453,5 +455,5 @@ int store_sqlite_patch(struct object_store *store, const struct object_key *key,
   merge_if(row.spec, member(patch, "spec"));
   merge_if(row.labels, member(member(patch, "metadata"), "labels"));
   merge_if(row.annotations, member(member(patch, "metadata"), "annotations"));
-  return row_equals(&row, before) ? 0 : write_checked(s, &w, &row, before, err);
+  return row_equals(&row, before) ? 0 : write_checked(s, &w, &row, before, true, err);
 }

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "base/str.h"
 #include "controller/sqlite_internal.h"
 
 #define BUSY_TIMEOUT_MS 10000
@@ -47,17 +52,19 @@ int sqlite_err(struct sqlite_db *db, int code, struct err *err)
   return -1;
 }
 
-// Synchronous FULL: a commit that was acknowledged survives a power cut. Secure delete: what a
-// Secret held is overwritten, not only unlinked.
+// Synchronous NORMAL: the file is consistent after a power cut; commits that must be in it are
+// synced by ourselves (sqlite_db_settle). Secure delete: what a Secret held is overwritten, not
+// only unlinked.
 static const char *const pragmas[] = {
-    "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL",   "PRAGMA secure_delete = ON",
+    "PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL", "PRAGMA secure_delete = ON",
     "PRAGMA foreign_keys = ON",  "PRAGMA trusted_schema = OFF", "PRAGMA wal_autocheckpoint = 500",
 };
 
 int sqlite_db_open(struct sqlite_db *db, const char *path, bool query_only, struct err *err)
 {
-  *db = (struct sqlite_db){.path = path};
+  *db = (struct sqlite_db){.path = path, .wal_fd = -1};
   pthread_mutex_init(&db->mutex, NULL);
+  pthread_mutex_init(&db->sync_mutex, NULL);
   int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
   int code = sqlite3_open_v2(path, &db->handle, flags, NULL);
   if (code != SQLITE_OK) {
@@ -82,7 +89,12 @@ void sqlite_db_close(struct sqlite_db *db)
 {
   if (!db->path)
     return;
+  for (size_t i = 0; i < SQLITE_STATEMENTS; i++)
+    sqlite3_finalize(db->statements[i].stmt);
   sqlite3_close(db->handle);
+  if (db->wal_fd >= 0)
+    close(db->wal_fd);
+  pthread_mutex_destroy(&db->sync_mutex);
   pthread_mutex_destroy(&db->mutex);
   *db = (struct sqlite_db){0};
 }
@@ -104,11 +116,38 @@ static int bind(sqlite3_stmt *stmt, int index, const struct sqlite_arg *a)
   return SQLITE_MISUSE;
 }
 
+static struct sqlite_statement *place_of(struct sqlite_db *db, const char *sql)
+{
+  uint64_t hash = (uint64_t)(uintptr_t)sql * 11400714819323198485u;
+  return &db->statements[hash >> 32 & (SQLITE_STATEMENTS - 1)];
+}
+
+// One whose place is taken by a query that is open has none.
+static int prepare(struct sqlite_query *q, const char *sql)
+{
+  struct sqlite_statement *s = place_of(q->db, sql);
+  if (s->open)
+    return sqlite3_prepare_v2(q->db->handle, sql, -1, &q->stmt, NULL);
+  if (s->sql != sql) {
+    sqlite3_finalize(s->stmt);
+    *s = (struct sqlite_statement){0};
+    int code =
+        sqlite3_prepare_v3(q->db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &s->stmt, NULL);
+    if (code != SQLITE_OK)
+      return code;
+    s->sql = sql;
+  }
+  s->open = true;
+  q->kept = s;
+  q->stmt = s->stmt;
+  return SQLITE_OK;
+}
+
 int sqlite_open_query(struct sqlite_query *q, struct sqlite_db *db, const char *sql,
                       const struct sqlite_arg *args, struct err *err)
 {
   *q = (struct sqlite_query){.db = db};
-  int code = sqlite3_prepare_v2(db->handle, sql, -1, &q->stmt, NULL);
+  int code = prepare(q, sql);
   for (int i = 0; code == SQLITE_OK && args[i].type != SQLITE_ARG_END; i++)
     code = bind(q->stmt, i + 1, &args[i]);
   if (code == SQLITE_OK)
@@ -128,7 +167,14 @@ int sqlite_next(struct sqlite_query *q, struct err *err)
 
 void sqlite_close_query(struct sqlite_query *q)
 {
-  sqlite3_finalize(q->stmt);
+  if (q->kept) {
+    sqlite3_reset(q->stmt);
+    sqlite3_clear_bindings(q->stmt); // they were borrowed
+    q->kept->open = false;
+  } else {
+    sqlite3_finalize(q->stmt);
+  }
+  q->kept = NULL;
   q->stmt = NULL;
 }
 
@@ -188,14 +234,48 @@ int sqlite_write_begin(struct sqlite_write *w, struct sqlite_db *db, struct err 
   return 0;
 }
 
-int sqlite_write_commit(struct sqlite_write *w, struct err *err)
+int sqlite_write_commit_soon(struct sqlite_write *w, struct err *err)
 {
   if (sqlite_exec(w->db, "COMMIT", NO_ARGS, err) != 0)
     return -1;
   w->db->trouble.kind = ERR_NONE;
+  atomic_fetch_add(&w->db->commits, 1);
   pthread_mutex_unlock(&w->db->mutex);
   w->db = NULL;
   return 0;
+}
+
+// The log stays the same file for as long as this connection is open, which has read from it. What
+// a checkpoint has moved out of it since was synced by the checkpoint.
+static int sync_log(struct sqlite_db *db, struct err *err)
+{
+  cleanup_free char *path = str_printf("%s-wal", db->path);
+  if (db->wal_fd < 0 && path)
+    db->wal_fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  if (db->wal_fd >= 0 && fdatasync(db->wal_fd) == 0)
+    return 0;
+  return path ? err_errno(err, errno, "state file %s: sync its log", db->path)
+              : err_set(err, ERR_NO_MEMORY, "no memory");
+}
+
+// Whoever waits for the mutex meanwhile finds its commit synced with those of the others.
+int sqlite_db_settle(struct sqlite_db *db, struct err *err)
+{
+  uint64_t mine = atomic_load(&db->commits);
+  LOCK_FOR_SCOPE(&db->sync_mutex);
+  uint64_t all = atomic_load(&db->commits);
+  if (db->synced >= mine)
+    return 0;
+  if (sync_log(db, err) != 0)
+    return -1;
+  db->synced = all;
+  return 0;
+}
+
+int sqlite_write_commit(struct sqlite_write *w, struct err *err)
+{
+  struct sqlite_db *db = w->db;
+  return sqlite_write_commit_soon(w, err) == 0 ? sqlite_db_settle(db, err) : -1;
 }
 
 void sqlite_write_end(struct sqlite_write *w)

@@ -8,6 +8,7 @@
 #include "controller/store_sqlite_internal.h"
 
 #define EVENTS_KEPT       1000
+#define EVENTS_MORE       50 // until the oldest are looked for, which reads all
 #define EVENTS_BURST      500
 #define EVENTS_PER_SECOND 25
 #define EVENT_MESSAGE_MAX 1024 // as the API server allows
@@ -60,6 +61,8 @@ static int add_event(struct sqlite_db *db, const struct event_row *e, struct err
                        ARG_TEXT(e->reason), ARG_TEXT(e->message), ARG_INT(e->now_ms)),
                   err) != 0)
     return -1;
+  if (sqlite3_last_insert_rowid(db->handle) % EVENTS_MORE != 0)
+    return 0;
   return sqlite_exec(
       db,
       "DELETE FROM events WHERE id NOT IN"
@@ -76,7 +79,7 @@ static int record(struct store_sqlite *s, const struct event_row *e, struct err 
     return -1;
   if (sqlite_changed(&s->db) == 0 && add_event(&s->db, e, err) != 0)
     return -1;
-  return sqlite_write_commit(&w, err);
+  return sqlite_write_commit_soon(&w, err);
 }
 
 void sqlite_event(struct object_store *store, const struct object *o, const char *type,

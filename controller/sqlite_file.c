@@ -227,6 +227,8 @@ int sqlite_schema(struct sqlite_db *db, bool write, struct err *err)
   struct sqlite_write w CLEANUP(sqlite_write_end) = {0};
   if (sqlite_write_begin(&w, db, err) != 0 || check_schema(db, &version, err) != 0)
     return -1;
+  if (version == SCHEMA_VERSION)
+    return 0;
   if (version == 0 ? create_schema(db, err) : upgrade_schema(db, version, err))
     return -1;
   return sqlite_write_commit(&w, err);

@@ -4,6 +4,13 @@
 //
 // One connection, one mutex: a transaction or a read holds it from begin to end.
 //
+// Every commit survives the end of this process, however it ends: it is in the kernel's hands. A
+// power cut may take the last of them, always from the end: what is left is the file as it was a
+// moment ago. sqlite_write_commit() returns when that cannot happen any more to this commit, and so
+// to none before it; threads that wait for that share one fdatasync. sqlite_write_commit_soon()
+// does not wait: for what is found out again (conditions, events, finalizers), or waited for later
+// (sqlite_db_settle).
+//
 //     struct sqlite_write w CLEANUP(sqlite_write_end) = {0};
 //     if (sqlite_write_begin(&w, db, err) != 0 ||
 //         sqlite_exec(db, "DELETE FROM t WHERE a = ?", ARGS(ARG_TEXT(a)), err) != 0)
@@ -19,11 +26,23 @@
 
 #include "base/err.h"
 
+#define SQLITE_STATEMENTS 128 // kept ready; there are some forty in all
+
 struct sqlite_db {
   sqlite3 *handle;
   pthread_mutex_t mutex;
-  const char *path;   // for messages; borrowed
+  const char *path; // for messages; borrowed
+  // Compiled once, kept at a place that the address of their text (a literal) tells.
+  struct sqlite_statement {
+    const char *sql; // NULL: none
+    sqlite3_stmt *stmt;
+    bool open;
+  } statements[SQLITE_STATEMENTS];
   struct err trouble; // why the last write was not possible; ERR_NONE after one that was
+  _Atomic uint64_t commits;
+  pthread_mutex_t sync_mutex; // guards what follows; taken without `mutex`
+  uint64_t synced;            // so many of the commits are on the disk
+  int wal_fd;                 // of the write-ahead log; -1: not opened yet
 };
 
 struct sqlite_arg {
@@ -63,6 +82,8 @@ struct sqlite_arg {
 // The file must exist (sqlite_create_file). query_only refuses every write.
 int sqlite_db_open(struct sqlite_db *db, const char *path, bool query_only, struct err *err);
 void sqlite_db_close(struct sqlite_db *db);
+// All that was committed so far is on the disk afterwards. The caller holds no mutex of db.
+int sqlite_db_settle(struct sqlite_db *db, struct err *err);
 // err for the result code of an SQLite call, with what SQLite says about it.
 int sqlite_err(struct sqlite_db *db, int code, struct err *err);
 
@@ -70,7 +91,9 @@ int sqlite_err(struct sqlite_db *db, int code, struct err *err);
 struct sqlite_query {
   struct sqlite_db *db;
   sqlite3_stmt *stmt;
+  struct sqlite_statement *kept; // NULL: of this query alone
 };
+// sql: a literal, or another text that stays.
 int sqlite_open_query(struct sqlite_query *q, struct sqlite_db *db, const char *sql,
                       const struct sqlite_arg *args, struct err *err);
 // 1: there is a row; 0: no more; -1: error.
@@ -92,4 +115,5 @@ struct sqlite_write {
 };
 int sqlite_write_begin(struct sqlite_write *w, struct sqlite_db *db, struct err *err);
 int sqlite_write_commit(struct sqlite_write *w, struct err *err);
+int sqlite_write_commit_soon(struct sqlite_write *w, struct err *err);
 void sqlite_write_end(struct sqlite_write *w); // rolls back what was not committed

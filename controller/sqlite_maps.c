@@ -221,7 +221,7 @@ int sqlite_apply_map(struct store_sqlite *s, struct json_object *json, const cha
                                          : APPLIED_CONFIGURED;
   if (ret->what == APPLIED_UNCHANGED)
     return 0;
-  return write_map(s, ret->kind, ns, name, &now, err) == 0 ? sqlite_write_commit(&w, err) : -1;
+  return write_map(s, ret->kind, ns, name, &now, err) == 0 ? sqlite_write_commit_soon(&w, err) : -1;
 }
 
 int store_sqlite_remove_map(struct object_store *store, const char *kind, const char *ns,

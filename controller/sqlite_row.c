@@ -112,7 +112,10 @@ static int bury(struct sqlite_db *db, const struct sqlite_row *row, struct err *
   if (sqlite_exec(db, "DELETE FROM objects WHERE kind = ? AND ns = ? AND name = ?",
                   ARGS(ARG_TEXT(kind), ARG_TEXT(row->key.ns), ARG_TEXT(row->key.name)), err) != 0)
     return -1;
-  if (sqlite_exec(db, "DELETE FROM events WHERE uid = ?", ARGS(ARG_TEXT(row->uid)), err) != 0)
+  if (sqlite_exec(
+          db, "DELETE FROM events WHERE kind = ? AND ns = ? AND name = ? AND uid = ?",
+          ARGS(ARG_TEXT(kind), ARG_TEXT(row->key.ns), ARG_TEXT(row->key.name), ARG_TEXT(row->uid)),
+          err) != 0)
     return -1;
   return sqlite_exec(
       db, "INSERT INTO tombstones VALUES (?, ?, ?, ?)",

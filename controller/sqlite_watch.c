@@ -28,7 +28,7 @@ struct sqlite_watch {
 
 struct change {
   struct object_key key;
-  bool gone;
+  bool gone, told;
 };
 
 static void watch_free(struct sqlite_watch *w)
@@ -50,12 +50,14 @@ static bool wanted(const struct store_sqlite *s, const struct object_key *key)
   return false;
 }
 
-static int read_change(struct sqlite_query *q, struct change *ret)
+static int read_change(const struct store_sqlite *s, struct sqlite_query *q, struct change *ret)
 {
+  int64_t version = sqlite_int(q, 0);
   enum object_kind kind;
   if (!object_kind_named(sqlite_text(q, 1), &kind))
     return -1; // of a kind that a newer drover knows
   ret->gone = sqlite_int(q, 4) != 0;
+  ret->told = s->own_writes[version % OWN_WRITES] == version;
   return object_key_set(&ret->key, kind, sqlite_text(q, 2), sqlite_text(q, 3), NULL);
 }
 
@@ -77,7 +79,7 @@ static int read_changes(struct store_sqlite *s, int64_t *seen, struct change *re
   while ((more = sqlite_next(&q, err)) == 1) {
     *seen = sqlite_int(&q, 0);
     ++*ret_rows;
-    count += read_change(&q, &ret[count]) == 0;
+    count += read_change(s, &q, &ret[count]) == 0;
   }
   return more < 0 ? -1 : count;
 }
@@ -103,8 +105,9 @@ static void scan(struct sqlite_watch *w)
     for (int i = 0; i < count && w->store; i++) {
       if (!wanted(w->store, &changes[i].key))
         continue;
-      void (*fn)(void *, const struct object_key *) =
-          changes[i].gone ? w->events.deleted : w->events.changed;
+      void (*fn)(void *, const struct object_key *) = changes[i].gone   ? w->events.deleted
+                                                      : changes[i].told ? w->events.told
+                                                                        : w->events.changed;
       fn(w->events.arg, &changes[i].key);
     }
   }
@@ -179,7 +182,7 @@ static int forget_tombstones(struct store_sqlite *s, int64_t *ret_version, struc
       sqlite_exec(&s->db, "DELETE FROM tombstones", NO_ARGS, err) != 0 ||
       sqlite_number(&s->db, "PRAGMA data_version", NO_ARGS, 0, ret_version, err) != 0)
     return -1;
-  return sqlite_write_commit(&w, err);
+  return sqlite_write_commit_soon(&w, err);
 }
 
 int sqlite_watch_start(struct object_store *store, struct loop *loop,

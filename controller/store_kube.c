@@ -220,6 +220,15 @@ static int kube_store_list(struct object_store *store, enum object_kind kind, co
   return err_set(err, ERR_NO_MEMORY, "no memory for a list of objects");
 }
 
+// The cache holds no text to search in.
+static int kube_store_list_naming(struct object_store *store, enum object_kind kind, const char *ns,
+                                  const char *text, struct object_key **ret, size_t *ret_count,
+                                  struct err *err)
+{
+  (void)text;
+  return kube_store_list(store, kind, ns, ret, ret_count, err);
+}
+
 // ---- writing --------------------------------------------------------------------------------
 
 static struct json_object *metadata_of(const struct object *o)
@@ -275,6 +284,14 @@ static int kube_store_put_status(struct object_store *store, struct object *o, s
   if (kube_update_status(s->kube, &s->resources[o->kind], body, &answer, err) != 0)
     return -1;
   return take_version(s, o, answer, err);
+}
+
+// etcd answers when it has synced.
+static int kube_store_settle(struct object_store *store, struct err *err)
+{
+  (void)store;
+  (void)err;
+  return 0;
 }
 
 // What of an object goes to the server when it is made: the rest is the server's to say.
@@ -427,7 +444,9 @@ static const struct object_store_ops kube_ops = {
     .stop = kube_store_stop,
     .get = kube_store_get,
     .list = kube_store_list,
+    .list_naming = kube_store_list_naming,
     .put_status = kube_store_put_status,
+    .settle = kube_store_settle,
     .create = kube_store_create,
     .patch = kube_store_patch,
     .scale = kube_store_scale,

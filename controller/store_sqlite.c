@@ -38,16 +38,21 @@ static int add_key(struct list *keys, enum object_kind kind, struct sqlite_query
   return object_key_set(key, kind, sqlite_text(q, 0), sqlite_text(q, 1), err);
 }
 
-static int sqlite_list(struct object_store *store, enum object_kind kind, const char *ns,
-                       struct object_key **ret, size_t *ret_count, struct err *err)
+static int sqlite_list_naming(struct object_store *store, enum object_kind kind, const char *ns,
+                              const char *text, struct object_key **ret, size_t *ret_count,
+                              struct err *err)
 {
   struct store_sqlite *s = (struct store_sqlite *)store;
+  cleanup_free char *quoted = text ? str_printf("\"%s\"", text) : NULL;
+  if (text && !quoted)
+    return err_set(err, ERR_NO_MEMORY, "no memory for a list of objects");
   LOCK_FOR_SCOPE(&s->db.mutex);
   struct sqlite_query q CLEANUP(sqlite_close_query) = {0};
-  if (sqlite_open_query(&q, &s->db,
-                        "SELECT ns, name FROM objects WHERE kind = ?1 AND (?2 IS NULL OR ns = ?2)"
-                        " ORDER BY ns, name",
-                        ARGS(ARG_TEXT(object_kind_info(kind)->kind), ARG_TEXT(ns)), err) != 0)
+  if (sqlite_open_query(
+          &q, &s->db,
+          "SELECT ns, name FROM objects WHERE kind = ?1 AND (?2 IS NULL OR ns = ?2)"
+          " AND (?3 IS NULL OR instr(spec, ?3)) ORDER BY ns, name",
+          ARGS(ARG_TEXT(object_kind_info(kind)->kind), ARG_TEXT(ns), ARG_TEXT(quoted)), err) != 0)
     return -1;
   struct list keys = {0};
   int more;
@@ -63,6 +68,12 @@ static int sqlite_list(struct object_store *store, enum object_kind kind, const 
   *ret = keys.items;
   *ret_count = keys.count;
   return 0;
+}
+
+static int sqlite_list(struct object_store *store, enum object_kind kind, const char *ns,
+                       struct object_key **ret, size_t *ret_count, struct err *err)
+{
+  return sqlite_list_naming(store, kind, ns, NULL, ret, ret_count, err);
 }
 
 static int sqlite_installation(struct object_store *store, char ret[64], struct err *err)
@@ -99,16 +110,19 @@ static int read_current(struct store_sqlite *s, const struct object *o, struct s
                  o->meta.resource_version ? o->meta.resource_version : "none");
 }
 
-static int write_back(struct store_sqlite *s, struct sqlite_write *w, struct sqlite_row *row,
-                      struct object *o, struct err *err)
+// Migrations rely on being called again after each of their writes.
+static bool knows_itself(enum object_kind kind)
 {
-  cleanup_free char *version = NULL;
-  if (sqlite_row_write(&s->db, row, err) != 0)
-    return -1;
-  version = str_printf("%" PRId64, row->version);
+  return kind == OBJECT_CLONE_BASE || kind == OBJECT_CLONE || kind == OBJECT_CLONE_SET;
+}
+
+static int write_back(struct store_sqlite *s, struct sqlite_write *w, struct sqlite_row *row,
+                      bool lasting, struct object *o, struct err *err)
+{
+  cleanup_free char *version = str_printf("%" PRId64, row->version);
   if (!version)
     return err_set(err, ERR_NO_MEMORY, "no memory");
-  if (sqlite_write_commit(w, err) != 0)
+  if ((lasting ? sqlite_write_commit : sqlite_write_commit_soon)(w, err) != 0)
     return -1;
   free(o->meta.resource_version);
   o->meta.resource_version = TAKE(version);
@@ -129,9 +143,14 @@ static int sqlite_put_status(struct object_store *store, struct object *o, struc
     return -1;
   if (json_object_equal(status, row.status))
     return 0;
+  bool lasting = o->kind == OBJECT_VM_MIGRATION; // notes what it does to its source
   json_object_put(row.status);
   row.status = TAKE(status);
-  return write_back(s, &w, &row, o, err);
+  if (sqlite_row_write(&s->db, &row, err) != 0)
+    return -1;
+  if (knows_itself(o->kind))
+    s->own_writes[row.version % OWN_WRITES] = row.version;
+  return write_back(s, &w, &row, lasting, o, err);
 }
 
 static size_t finalizer_at(struct json_object *finalizers, const char *name)
@@ -171,9 +190,10 @@ static int sqlite_set_finalizer(struct object_store *store, struct object *o, co
     json_object_array_add(row.finalizers, json_object_new_string(finalizer));
   else
     json_object_array_del_idx(row.finalizers, at, 1);
-  if (copy_finalizers(row.finalizers, &o->meta.finalizers, err) != 0)
+  if (copy_finalizers(row.finalizers, &o->meta.finalizers, err) != 0 ||
+      sqlite_row_write(&s->db, &row, err) != 0)
     return -1;
-  return write_back(s, &w, &row, o, err);
+  return write_back(s, &w, &row, false, o, err);
 }
 
 static int sqlite_put_owners(struct object_store *store, struct object *o, struct err *err)
@@ -188,7 +208,14 @@ static int sqlite_put_owners(struct object_store *store, struct object *o, struc
     return -1;
   json_object_put(row.owners);
   row.owners = TAKE(owners);
-  return write_back(s, &w, &row, o, err);
+  if (sqlite_row_write(&s->db, &row, err) != 0)
+    return -1;
+  return write_back(s, &w, &row, false, o, err);
+}
+
+static int sqlite_settle(struct object_store *store, struct err *err)
+{
+  return sqlite_db_settle(&((struct store_sqlite *)store)->db, err);
 }
 
 static int sqlite_remove(struct object_store *store, const struct object *o, struct err *err)
@@ -249,7 +276,9 @@ static const struct object_store_ops sqlite_ops = {
     .stop = sqlite_watch_stop,
     .get = sqlite_get,
     .list = sqlite_list,
+    .list_naming = sqlite_list_naming,
     .put_status = sqlite_put_status,
+    .settle = sqlite_settle,
     .create = sqlite_create,
     .patch = store_sqlite_patch,
     .scale = sqlite_scale,

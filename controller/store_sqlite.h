@@ -6,8 +6,11 @@
 //
 // One process at a time runs a file (STORE_RUN: it holds a lock on FILE.lock, with its process id
 // inside); others may read it, and ask for things (cancel, delete) while that one works: it
-// notices within half a second. Crash-safe: every write is one transaction, synced (WAL,
-// synchronous=FULL). The file may hold Secrets, so its mode is 0600 always.
+// notices within half a second. Crash-safe: every write is one transaction in a write-ahead log,
+// which a kill at any instruction leaves whole. After a power cut the file is as it was at some
+// moment before: never older than the last settle(), deletion, patch or status of a migration that
+// was acknowledged, nor than the end of the last process. The file may hold Secrets, so its mode is
+// 0600 always.
 //
 // Threads: as controller/object_store.h says; what is declared here, from any thread.
 #pragma once

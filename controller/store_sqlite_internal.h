@@ -9,6 +9,8 @@
 
 struct sqlite_watch; // sqlite_watch.c
 
+#define OWN_WRITES 1024
+
 struct store_sqlite {
   struct object_store base;
   char *path;
@@ -19,6 +21,9 @@ struct store_sqlite {
   struct object_key *only;    // see store_sqlite_only()
   size_t only_count;
   bool has_only;
+  // Versions that steps gave their own objects, each at its remainder; guarded by db.mutex. One
+  // that is overwritten before it was announced is announced as a change of somebody else's.
+  int64_t own_writes[OWN_WRITES];
   // Events beyond a rate are dropped; guarded by db.mutex.
   double event_tokens;
   int64_t event_tokens_ms;

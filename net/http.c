@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "net/http.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 
@@ -11,10 +12,16 @@
 DEFINE_CLEANUP(http_client_free, struct http_client *)
 DEFINE_CLEANUP(http_session_free, struct http_session *)
 
+static void start_curl(void)
+{
+  curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
 void http_global_init(void)
 {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
   signal(SIGPIPE, SIG_IGN);
-  curl_global_init(CURL_GLOBAL_DEFAULT);
+  pthread_once(&once, start_curl);
 }
 
 static int connection_way(const struct http_settings *s, struct http_client *c)
@@ -32,6 +39,7 @@ static int connection_way(const struct http_settings *s, struct http_client *c)
 
 struct http_client *http_client_new(const struct http_settings *s, struct err *err)
 {
+  http_global_init();
   struct http_client *c CLEANUP(http_client_free_p) = calloc(1, sizeof(*c));
   if (!c)
     return err_set(err, ERR_NO_MEMORY, "no memory for an HTTP client"), NULL;

@@ -121,6 +121,6 @@ const char *http_response_header(const struct http_response *r, const char *name
 // what: "PUT disk-0.qcow2". Always returns -1.
 int http_status_error(const struct http_response *r, const char *what, struct err *err);
 
-// Call once before any thread starts. Turns SIGPIPE off for the process: OpenSSL writes to sockets
+// The first client does this as well. Turns SIGPIPE off for the process: OpenSSL writes to sockets
 // that the far side has closed.
 void http_global_init(void);

@@ -13,7 +13,16 @@ static const struct {
   bool folder;
 } kinds[] = {{"dir", true}, {"fs", true}, {"netfs", true}, {"logical", false}};
 
-int pool_facts(virStoragePoolPtr pool, struct provider_storage *ret, struct err *err)
+static void pool_space(virStoragePoolPtr pool, struct provider_storage *ret)
+{
+  virStoragePoolInfo info;
+  if (!ret->active || virStoragePoolGetInfo(pool, &info) != 0)
+    return;
+  ret->free_bytes = (int64_t)info.available;
+  ret->capacity_bytes = (int64_t)info.capacity;
+}
+
+static int pool_kind(virStoragePoolPtr pool, struct provider_storage *ret, struct err *err)
 {
   ret->name = str_dup(virStoragePoolGetName(pool));
   ret->free_bytes = ret->capacity_bytes = -1;
@@ -26,11 +35,14 @@ int pool_facts(virStoragePoolPtr pool, struct provider_storage *ret, struct err 
     return -1;
   ret->type = xml_get(&x, NULL, "/pool/@type");
   ret->path = xml_get(&x, NULL, "/pool/target/path");
-  virStoragePoolInfo info;
-  if (!ret->active || virStoragePoolGetInfo(pool, &info) != 0)
-    return 0;
-  ret->free_bytes = (int64_t)info.available;
-  ret->capacity_bytes = (int64_t)info.capacity;
+  return 0;
+}
+
+int pool_facts(virStoragePoolPtr pool, struct provider_storage *ret, struct err *err)
+{
+  if (pool_kind(pool, ret, err) != 0)
+    return -1;
+  pool_space(pool, ret);
   return 0;
 }
 
@@ -80,7 +92,7 @@ static int find_pool(struct host *h, struct place *p, struct err *err)
   if (!p->pool)
     return host_fail(err, "look up the storage pool '%s'", p->name);
   struct provider_storage facts = {0};
-  int failed = pool_facts(p->pool, &facts, err);
+  int failed = pool_kind(p->pool, &facts, err);
   bool known = false;
   for (size_t i = 0; !failed && i < ARRAY_SIZE(kinds); i++)
     if (str_eq(kinds[i].type, facts.type)) {
@@ -88,7 +100,7 @@ static int find_pool(struct host *h, struct place *p, struct err *err)
       p->folder = kinds[i].folder;
     }
   p->active = facts.active;
-  p->free_bytes = facts.free_bytes;
+  p->free_bytes = -1;
   p->path = TAKE(facts.path);
   if (!failed && (!known || !p->path))
     failed = err_set(err, ERR_UNSUPPORTED,
@@ -130,8 +142,13 @@ int place_find(struct host *h, const char *storage, struct place *ret, struct er
 
 void place_measure(struct host *h, struct place *p)
 {
+  struct provider_storage facts = {.active = p->active, .free_bytes = -1};
   if (p->folder && p->active)
     ask_free(h, p);
+  if (p->free_bytes >= 0 || !p->pool)
+    return;
+  pool_space(p->pool, &facts);
+  p->free_bytes = facts.free_bytes;
 }
 
 // ---- who uses a file ---------------------------------------------------------------------------

@@ -12,7 +12,7 @@ struct place {
   char *path;             // the pool's target, or the folder
   bool folder;            // holds files: dir, fs, netfs; false: block devices (logical)
   bool active;
-  int64_t free_bytes; // -1 = unknown; as of the last refresh until place_measure()
+  int64_t free_bytes; // -1 = unknown, and until place_measure()
 };
 void place_release(struct place *p);
 // ERR_NOT_FOUND for a pool that is not there, ERR_UNSUPPORTED for kinds that hold no disks of ours.

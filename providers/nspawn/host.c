@@ -77,7 +77,7 @@ int ns_file_read(const char *path, size_t max, char **ret, struct err *err)
   return 0;
 }
 
-static int write_all(int fd, const char *text, const char *path, struct err *err)
+static int write_all(int fd, const char *text, bool lasting, const char *path, struct err *err)
 {
   size_t length = strlen(text);
   for (size_t done = 0; done < length;) {
@@ -86,12 +86,12 @@ static int write_all(int fd, const char *text, const char *path, struct err *err
       return err_errno(err, errno, "write %s", path);
     done += (size_t)n;
   }
-  if (fdatasync(fd) != 0)
+  if (lasting && fdatasync(fd) != 0)
     return err_errno(err, errno, "write %s", path);
   return 0;
 }
 
-int ns_file_replace(const char *path, const char *text, int mode, struct err *err)
+int ns_file_replace(const char *path, const char *text, int mode, bool lasting, struct err *err)
 {
   cleanup_free char *part = str_printf("%s.new", path);
   if (!part)
@@ -101,7 +101,7 @@ int ns_file_replace(const char *path, const char *text, int mode, struct err *er
       open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, (mode_t)mode);
   if (fd < 0)
     return err_errno(err, errno, "make %s", part);
-  if (write_all(fd, text, part, err) != 0) {
+  if (write_all(fd, text, lasting, part, err) != 0) {
     unlink(part);
     return -1;
   }

@@ -52,7 +52,7 @@ bool ns_folder_there(const char *path);
 int ns_machine_lock(const struct host *h, const char *name, int *ret_fd, struct err *err);
 // Reads, or replaces at once, a small file of ours. ERR_NOT_FOUND.
 int ns_file_read(const char *path, size_t max, char **ret, struct err *err);
-int ns_file_replace(const char *path, const char *text, int mode, struct err *err);
+int ns_file_replace(const char *path, const char *text, int mode, bool lasting, struct err *err);
 // Renames only if nothing is there.
 int ns_rename_new(const char *from, const char *to, struct err *err);
 // Runs a program to its end, at most 15 s; input may be NULL.

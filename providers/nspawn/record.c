@@ -62,7 +62,7 @@ int ns_record_save(const struct host *h, const struct record *r, struct err *err
   cleanup_free char *path = ns_own_path(h, "records", r->name);
   struct json_object *json = table_encode(&record_table, r);
   const char *text = json ? json_object_to_json_string(json) : NULL;
-  int failed = path && text ? ns_file_replace(path, text, 0600, err) : ns_no_memory(err);
+  int failed = path && text ? ns_file_replace(path, text, 0600, true, err) : ns_no_memory(err);
   json_object_put(json);
   return failed;
 }

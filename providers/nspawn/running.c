@@ -210,7 +210,7 @@ static int launch_unit(const struct host *h, const struct record *r, const struc
   if (ns_unit_start(h, r, a->argv, &pid, err) != 0)
     return -1;
   snprintf(digits, sizeof(digits), "%d", pid);
-  return ns_file_replace(path, digits, 0600, err);
+  return ns_file_replace(path, digits, 0600, false, err);
 }
 
 static int launch_nspawn(const struct host *h, const struct record *r, const struct strings *join,
@@ -233,14 +233,14 @@ static int launch_nspawn(const struct host *h, const struct record *r, const str
   return launch(&l, &started, err);
 }
 
-// The file that its pid goes to must be there, and empty.
+// The file that its pid goes to must be there, and empty. After a power cut nothing runs.
 static int make_pid_file(const struct host *h, const char *name, struct strings *join,
                          struct err *err)
 {
   cleanup_free char *path = run_path(h, name, "pid");
   if (!path)
     return ns_no_memory(err);
-  if (ns_file_replace(path, "", 0600, err) != 0)
+  if (ns_file_replace(path, "", 0600, false, err) != 0)
     return -1;
   return strings_add(join, path) == 0 ? 0 : ns_no_memory(err);
 }

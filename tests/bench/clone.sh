@@ -11,13 +11,28 @@ containers=${CONTAINERS:-50}
 doc() { printf -- '---\napiVersion: drover.dev/v1alpha1\nkind: %s\nmetadata: {name: %s}\nspec: %s\n' "$@"; }
 # The state is new for each, so that nothing is left of the run before.
 apply_clones() { "$DROVER" run -f "$WORK/clones.yaml" --state "$WORK/clones.db"; }
-five_clones() { # five_clones SPEC: the median of a whole command for each
-  local i
+# five_in_turns SPEC COMMAND [ARGS...]: COMMAND ARGS hand-I and a Clone one-I by a whole command, in turns, so that what
+# else the machine does burdens both alike. Medians go to hand, ours, and itself: what the clones say that they took.
+five_in_turns() {
+  local i spec=$1
+  shift
+  : > "$WORK/hand.times"
+  : > "$WORK/ours.times"
+  : > "$WORK/itself.times"
   for i in $(seq 5); do
-    doc Clone "one-$i" "$1" > "$WORK/clones.yaml"
-    seconds apply_clones
-    echo
-  done | median
+    echo "$(seconds "$@" "hand-$i")" >> "$WORK/hand.times"
+    doc Clone "one-$i" "$spec" > "$WORK/clones.yaml"
+    echo "$(seconds apply_clones)" >> "$WORK/ours.times"
+    clone_took "one-$i" >> "$WORK/itself.times"
+  done
+  hand=$(median < "$WORK/hand.times")
+  ours=$(median < "$WORK/ours.times")
+  itself=$(median < "$WORK/itself.times")
+}
+# What a running controller needs for it: from the note in the ledger until it is defined, or until it is ready.
+clone_took() {
+  "$DROVER" get dclone "$1" -o json --state "$WORK/clones.db" | jq -r --arg what "$took" '
+    (.items[0] // .).status[$what] | . / 1000'
 }
 drop_five() { "$DROVER" delete dclone one-1 one-2 one-3 one-4 one-5 --state "$WORK/clones.db" > /dev/null; }
 forget_clones() { rm -f "$WORK"/clones.db*; }
@@ -43,7 +58,7 @@ libvirt_world() {
 }
 
 bench_clone_libvirt() {
-  local hand ours all
+  local hand ours itself took all
   host a
   qemu-img create -q -f qcow2 "$WORK/a/pool/golden.qcow2" 20G
   qemu-io -c 'write -q -P 7 0 256M' "$WORK/a/pool/golden.qcow2"
@@ -58,9 +73,11 @@ X
   printf '\n| libvirt: overlays, defined, not started | by hand | drover | |\n| --- | --- | --- | --- |\n'
   libvirt_world > "$WORK/clones.yaml"
   apply_clones > /dev/null
-  hand=$(for _ in $(seq 5); do seconds hand_domain hand-1; echo; drop_domains hand-; done | median)
-  ours=$(five_clones '{baseRef: {name: golden}, powerState: "Off"}')
+  took=cloneMillis
+  five_in_turns '{baseRef: {name: golden}, powerState: "Off"}' hand_domain
   clone_row "one (the whole command)" "$hand s" "$ours s" "$(ratio "$ours" "$hand")"
+  clone_row "one (the clone itself, cloneMillis)" "$hand s" "$itself s" "$(ratio "$itself" "$hand")"
+  drop_domains hand-
   drop_five
   all=$(seconds hand_domains "$clones")
   drop_domains hand-
@@ -79,10 +96,10 @@ hand_containers() { # hand_containers N: four at a time
   "$HOSTS/lxd" exec "$WORK/lxd" sh -c "seq $1 | xargs -P 4 -I{} sh -c 'lxc -q copy origin/s hand-{} && lxc -q start hand-{}'"
 }
 drop_containers() { "$HOSTS/lxd" exec "$WORK/lxd" sh -c "seq $1 | xargs -P 4 -I{} lxc -q delete -f hand-{}"; }
-hand_copy() { lxc copy origin/s hand-1; }
+hand_copy() { lxc copy origin/s "$1"; }
 
 bench_clone_lxd() {
-  local hand ours
+  local hand ours itself took
   server lxd lxd lxd
   lxc init busybox origin --storage bt --network lab > /dev/null
   lxc snapshot origin s
@@ -92,9 +109,11 @@ bench_clone_lxd() {
     doc CloneBase origin '{providerRef: {name: here}, vm: {name: origin}}'
   } > "$WORK/clones.yaml"
   apply_clones > /dev/null
-  hand=$(for _ in $(seq 5); do seconds hand_copy; echo; drop_containers 1; done | median)
-  ours=$(five_clones '{baseRef: {name: origin}, powerState: "Off"}')
+  took=cloneMillis
+  five_in_turns '{baseRef: {name: origin}, powerState: "Off"}' hand_copy
   clone_row "one created (the whole command)" "$hand s" "$ours s" "$(ratio "$ours" "$hand")"
+  clone_row "one created (the clone itself, cloneMillis)" "$hand s" "$itself s" "$(ratio "$itself" "$hand")"
+  drop_containers 5
   drop_five
   hand=$(seconds hand_containers "$containers")
   drop_containers "$containers"
@@ -108,7 +127,7 @@ bench_clone_lxd() {
 # ---- systemd-nspawn
 
 bench_clone_nspawn() {
-  local dir=$WORK/disk/machines hand ours tool
+  local dir=$WORK/disk/machines hand ours itself took tool
   mkdir "$WORK/disk"
   truncate -s 2G "$WORK/btrfs.img"
   mkfs.btrfs -q "$WORK/btrfs.img"
@@ -127,9 +146,10 @@ bench_clone_nspawn() {
   } > "$WORK/clones.yaml"
   apply_clones > /dev/null
   printf '\n| systemd-nspawn on btrfs | by hand | drover | |\n| --- | --- | --- | --- |\n'
-  hand=$(for i in $(seq 5); do seconds hand_nspawn "$dir" "hand-$i"; echo; done | median)
-  ours=$(five_clones '{baseRef: {name: golden}, readiness: {type: Exec, exec: [/bin/true]}}')
+  took=readyMillis
+  five_in_turns '{baseRef: {name: golden}, readiness: {type: Exec, exec: [/bin/true]}}' hand_nspawn "$dir"
   clone_row "one, until a command in it answers" "$hand s" "$ours s" "$(ratio "$ours" "$hand")"
+  clone_row "the same, the clone itself (readyMillis)" "$hand s" "$itself s" "$(ratio "$itself" "$hand")"
   drop_five
   forget_clones
   umount "$WORK/disk"
@@ -166,6 +186,6 @@ bench_clone_idle() {
 sets_seen() { [ "$("$KUBECTL" get cset -o json | jq '[.items[] | select(any(.status.conditions[]?; .reason == "Complete"))] | length')" = "$1" ]; }
 
 bench_clone() {
-  local part
+  local part digits=3
   for part in $clone_parts; do "bench_clone_$part"; done
 }

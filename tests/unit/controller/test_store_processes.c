@@ -161,7 +161,7 @@ static void listen_for(struct object_store *s, struct heard *h, void (*act)(void
                        int64_t within_ms)
 {
   struct err err = ERR_INIT;
-  struct object_events events = {on_changed, on_deleted, on_synced, on_failed, h};
+  struct object_events events = {on_changed, on_deleted, on_changed, on_synced, on_failed, h};
   h->loop = loop_new();
   h->timeout = loop_timer_new(h->loop, on_late, h);
   assert_ok(s->ops->start(s, h->loop, &events, &err), &err);
@@ -247,7 +247,7 @@ static void test_stopped_with_letters_on_the_way(void **state)
   struct object_store *s cleanup_store = open_store(*state, STORE_RUN);
   struct err err = ERR_INIT;
   struct heard h = {.loop = loop_new()};
-  struct object_events events = {on_changed, on_deleted, on_synced, on_failed, &h};
+  struct object_events events = {on_changed, on_deleted, on_changed, on_synced, on_failed, &h};
   assert_ok(s->ops->start(s, h.loop, &events, &err), &err);
   apply(s, VMM("one", "")); // posts a letter that nobody reads before the end
   s->ops->stop(s);
