@@ -42,24 +42,7 @@ static int act_remove_finalizer(struct cloning *c, struct err *err)
 
 static int act_check(struct cloning *c, struct err *err)
 {
-  struct clone_order order = {0};
-  struct findings f CLEANUP(findings_release) = {0};
-  struct provider *p;
-  if (cloning_provider(c, &p, err) != 0 || cloning_order(c, &order, err) != 0)
-    return -1;
-  const struct provider_spec *spec = provider_access_spec(&c->k.access);
-  int rc = scope_check(spec, SCOPE_VM_NAMES, order.name, err);
-  if (rc == 0 && c->spec->vm)
-    rc = scope_check_machine(spec, p, c->spec->vm->name, err);
-  if (rc == 0 && order.storage)
-    rc = storage_check(c->k.m, spec, order.storage, err);
-  const struct clone_nic *nics = order.nics.items;
-  for (size_t i = 0; rc == 0 && i < order.nics.count; i++)
-    rc = network_check(spec, nics[i].network, err);
-  if (rc == 0)
-    rc = provider_clone_check(p, &order, &f, err);
-  table_release(&clone_order_table, &order);
-  if (rc != 0 || !keeping_take_findings(&c->k, &f, err))
+  if (cloning_check(c, err) != 0)
     return -1;
   c->st->memory.checked = true;
   return 0;

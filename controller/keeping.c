@@ -63,6 +63,12 @@ int keeping_init(struct keeping *k, struct manager *m, const struct object_key *
   return 0;
 }
 
+void keeping_init_unsaved(struct keeping *k, struct manager *m, struct object *o)
+{
+  *k = (struct keeping){.m = m, .key = object_key_of(o), .now_ms = clock_wall_ms(), .o = o};
+  make_mark(k);
+}
+
 void keeping_release(struct keeping *k)
 {
   if (k->m)

@@ -30,6 +30,8 @@ bool keeping_mark_is_of(const char *mark, const struct object *o);
 // ERR_NOT_FOUND: it is gone. On errors nothing needs to be released.
 int keeping_init(struct keeping *k, struct manager *m, const struct object_key *key,
                  struct err *err);
+// Of an object that is in no store, to ask what would be: nothing can be saved. Takes the object.
+void keeping_init_unsaved(struct keeping *k, struct manager *m, struct object *o);
 void keeping_release(struct keeping *k);
 // Writes status when it changed. Returns when to look again: after_ms, or earlier when the store
 // did not take it.
