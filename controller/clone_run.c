@@ -87,7 +87,7 @@ static void is_made(struct cloning *c)
 {
   struct clone_memory *memory = &c->st->memory;
   memory->made = true;
-  c->st->clone_millis = clock_wall_ms() - keeping_time_of(memory->make_time);
+  c->st->clone_millis = clock_wall_ms() - clock_time_of(memory->make_time);
   str_set(&c->st->id, c->seen.id);
   str_set(&c->st->name, c->seen.name);
   str_set(&c->st->base, c->origin.base_name);
@@ -249,7 +249,7 @@ static void say(struct cloning *c, const struct clone_step *step)
   if (!failed && !away && !c->origin.ready && !c->st->memory.made && step->message)
     message = c->origin.why;
   if (step->ready && c->st->ready_millis < 0)
-    c->st->ready_millis = c->k.now_ms - keeping_time_of(c->st->memory.make_time);
+    c->st->ready_millis = c->k.now_ms - clock_time_of(c->st->memory.make_time);
   keeping_say(&c->k, clone_phase_names[step->phase], step->ready, step->action == CLONE_ACT_FAIL,
               reason, message);
   summarize(c);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/str.h"
 #include "controller/clone_internal.h"
 #include "controller/cloneset_internal.h"
@@ -43,7 +44,7 @@ static int take_template(const struct setting *s, int64_t ordinal, bool old, str
                    "template.addresses holds %zu addresses: there is none for ordinal %" PRId64,
                    pool->addresses.count, ordinal);
   const struct strings one = {&pool->addresses.items[ordinal], 1};
-  keeping_strings(&to->t.addresses->addresses, &one);
+  strings_copy(&to->t.addresses->addresses, &one);
   return 0;
 }
 

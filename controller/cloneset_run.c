@@ -95,8 +95,8 @@ static struct set_clone facts_of(const struct setting *s, const struct object *o
       .deleting = o->meta.deletion_timestamp != NULL,
       .failed = stalled && stalled->status == CONDITION_TRUE,
       .delete_first = str_eq(object_annotation(o, CRDS_DELETE_FIRST), "true"),
-      .ready_ms = is_ready ? keeping_time_of(ready->last_transition_time) : 0,
-      .created_ms = keeping_time_of(o->meta.creation_timestamp),
+      .ready_ms = is_ready ? clock_time_of(ready->last_transition_time) : 0,
+      .created_ms = clock_time_of(o->meta.creation_timestamp),
   };
 }
 
@@ -339,7 +339,7 @@ static void take_numbers(struct setting *s)
 static bool overdue(const struct setting *s)
 {
   return s->k.now_ms >=
-         keeping_time_of(s->st->memory.progress_time) + s->spec->progress_deadline_seconds * 1000;
+         clock_time_of(s->st->memory.progress_time) + s->spec->progress_deadline_seconds * 1000;
 }
 
 static void say(struct setting *s)

@@ -97,20 +97,7 @@ int64_t keeping_save(struct keeping *k, int64_t after_ms)
   return 1000;
 }
 
-// ---- values ---------------------------------------------------------------------------------
-
-void keeping_strings(struct strings *to, const struct strings *from)
-{
-  strings_release(to);
-  for (size_t i = 0; i < from->count; i++)
-    strings_add(to, from->items[i]);
-}
-
-int64_t keeping_time_of(const char *rfc3339)
-{
-  int64_t ms = 0;
-  return clock_parse_rfc3339(rfc3339, &ms) ? ms : 0;
-}
+// ---- names ----------------------------------------------------------------------------------
 
 char *keeping_far_name(const struct object *o)
 {
@@ -183,7 +170,7 @@ bool keeping_is_stalled(const struct keeping *k)
 
 int64_t keeping_backing_off_ms(const struct keeping *k)
 {
-  int64_t until_ms = keeping_time_of(*k->next_try_time);
+  int64_t until_ms = clock_time_of(*k->next_try_time);
   // To the second, as it is written.
   bool paused_by_another =
       keeping_is_stalled(k) && until_ms - FAILED_RETRY_MS + 1000 <= k->m->started_ms;

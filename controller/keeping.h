@@ -37,9 +37,6 @@ void keeping_release(struct keeping *k);
 // did not take it.
 int64_t keeping_save(struct keeping *k, int64_t after_ms);
 
-void keeping_strings(struct strings *to, const struct strings *from);
-int64_t keeping_time_of(const char *rfc3339); // 0 = not set
-
 // Phase and the conditions Ready, Reconciling, Stalled; an Event when Ready or its reason changes.
 void keeping_say(struct keeping *k, const char *phase, bool ready, bool stalled, const char *reason,
                  const char *message);

@@ -39,6 +39,7 @@ struct object_events {
   void (*changed)(void *arg, const struct object_key *key);
   void (*deleted)(void *arg, const struct object_key *key);
   // All objects that existed at the start have been announced (once per kind that was asked for).
+  // NULL allowed.
   void (*synced)(void *arg);
   // The store cannot go on (the lease was lost, the API refuses us): end the process.
   void (*failed)(void *arg, const struct err *err);
