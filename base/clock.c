@@ -81,6 +81,18 @@ bool clock_parse_rfc3339(const char *s, int64_t *ret_wall_ms)
   return true;
 }
 
+int64_t clock_time_of(const char *rfc3339)
+{
+  int64_t ms = 0;
+  return clock_parse_rfc3339(rfc3339, &ms) ? ms : 0;
+}
+
+bool clock_passed(const char *since, int64_t after_ms, int64_t now_wall_ms)
+{
+  int64_t then_ms = clock_time_of(since);
+  return then_ms > 0 && after_ms >= 0 && now_wall_ms >= then_ms + after_ms;
+}
+
 uint64_t clock_random(uint64_t bound)
 {
   uint64_t value = 0;

@@ -148,6 +148,8 @@ bool table_equal(const struct table *t, const void *a, const void *b);
 
 void strings_release(struct strings *s);
 int strings_add(struct strings *s, const char *text);
+// Replaces what is in `to`, which must not be `from`. -1: no memory, and the last ones are missing.
+int strings_copy(struct strings *to, const struct strings *from);
 bool strings_has(const struct strings *s, const char *text);
 const char *strings_map_get(const struct strings *map, const char *key); // NULL: no such key
 // Sets or, with value NULL, removes a key; the map stays sorted. -1: no memory.

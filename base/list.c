@@ -36,6 +36,15 @@ int strings_add(struct strings *s, const char *text)
   return 0;
 }
 
+int strings_copy(struct strings *to, const struct strings *from)
+{
+  strings_release(to);
+  for (size_t i = 0; i < from->count; i++)
+    if (strings_add(to, from->items[i]) != 0)
+      return -1;
+  return 0;
+}
+
 bool strings_has(const struct strings *s, const char *text)
 {
   for (size_t i = 0; i < s->count; i++)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/str.h"
 #include "controller/clone_internal.h"
 #include "crds/cloneset.h"
@@ -12,15 +13,9 @@
 
 DEFINE_CLEANUP(object_free, struct object *)
 
-static uint64_t bit(bool on, uint64_t fact)
-{
-  return on ? fact : 0;
-}
-
 static bool passed(const struct cloning *c, const char *since, int64_t after_ms)
 {
-  int64_t then = keeping_time_of(since);
-  return then > 0 && c->k.now_ms >= then + after_ms;
+  return clock_passed(since, after_ms, c->k.now_ms);
 }
 
 // ---- what only matters when it goes ---------------------------------------------------------
@@ -71,7 +66,7 @@ static void take_seen(struct cloning *c)
   str_set(&st->id, seen->id);
   str_set(&st->name, seen->name);
   str_set(&st->mode, clone_mode_names[seen->mode]);
-  keeping_strings(&st->addresses, &seen->addresses);
+  strings_copy(&st->addresses, &seen->addresses);
   st->bytes = seen->bytes;
   st->memory_bytes = seen->power == VM_POWER_ON ? seen->memory_bytes : -1;
 }

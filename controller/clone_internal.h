@@ -38,3 +38,9 @@ int cloning_order(struct cloning *c, struct clone_order *ret, struct err *err);
 
 // clone_facts.c
 uint64_t cloning_observe(struct cloning *c);
+
+// clone_check.c
+// Asks the platform what stands against it. Findings go into its status; *err says the first error.
+int cloning_check(struct cloning *c, struct err *err);
+// The same of a Clone that is in no store, which is freed: whether it could be made now.
+int cloning_try(struct manager *m, struct object *o, struct err *err);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/str.h"
 #include "controller/clone_internal.h"
 #include "crds/clonebase.h"
@@ -229,8 +230,8 @@ int cloning_order(struct cloning *c, struct clone_order *ret, struct err *err)
   add_hardware(&c->spec->t, &o);
   add_identity(c, &o);
   if (a) {
-    keeping_strings(&o.addresses, &a->addresses);
-    keeping_strings(&o.nameservers, &a->nameservers);
+    strings_copy(&o.addresses, &a->addresses);
+    strings_copy(&o.nameservers, &a->nameservers);
     o.gateway = str_dup(a->gateway);
   }
   if (read_keys(c, &o.ssh_keys, err) == 0 && read_user_data(c, &o.user_data, err) == 0) {

@@ -45,24 +45,7 @@ static int act_remove_finalizer(struct cloning *c, struct err *err)
 
 static int act_check(struct cloning *c, struct err *err)
 {
-  struct clone_order order = {0};
-  struct findings f CLEANUP(findings_release) = {0};
-  struct provider *p;
-  if (cloning_provider(c, &p, err) != 0 || cloning_order(c, &order, err) != 0)
-    return -1;
-  const struct provider_spec *spec = provider_access_spec(&c->k.access);
-  int rc = scope_check(spec, SCOPE_VM_NAMES, order.name, err);
-  if (rc == 0 && c->spec->vm)
-    rc = scope_check_machine(spec, p, c->spec->vm->name, err);
-  if (rc == 0 && order.storage)
-    rc = storage_check(c->k.m, spec, order.storage, err);
-  const struct clone_nic *nics = order.nics.items;
-  for (size_t i = 0; rc == 0 && i < order.nics.count; i++)
-    rc = network_check(spec, nics[i].network, err);
-  if (rc == 0)
-    rc = provider_clone_check(p, &order, &f, err);
-  table_release(&clone_order_table, &order);
-  if (rc != 0 || !keeping_take_findings(&c->k, &f, err))
+  if (cloning_check(c, err) != 0)
     return -1;
   c->st->memory.checked = true;
   return 0;
@@ -107,7 +90,7 @@ static void is_made(struct cloning *c)
 {
   struct clone_memory *memory = &c->st->memory;
   memory->made = true;
-  c->st->clone_millis = clock_wall_ms() - keeping_time_of(memory->make_time);
+  c->st->clone_millis = clock_wall_ms() - clock_time_of(memory->make_time);
   str_set(&c->st->id, c->seen.id);
   str_set(&c->st->name, c->seen.name);
   str_set(&c->st->base, c->origin.base_name);
@@ -156,7 +139,7 @@ static int act_start(struct cloning *c, struct err *err)
 {
   struct clone_memory *memory = &c->st->memory;
   str_set(&memory->stop_time, NULL);
-  if (c->k.now_ms >= keeping_time_of(memory->start_time) + START_AGAIN_MS) // else told once more
+  if (c->k.now_ms >= clock_time_of(memory->start_time) + START_AGAIN_MS) // else told once more
     clock_set_micro(&memory->start_time, c->k.now_ms);
   return power(c, POWER_ON, err);
 }
@@ -273,7 +256,7 @@ static void say(struct cloning *c, const struct clone_step *step)
   if (!failed && !away && !c->origin.ready && !c->st->memory.made && step->message)
     message = c->origin.why;
   if (step->ready && c->st->ready_millis < 0)
-    c->st->ready_millis = c->k.now_ms - keeping_time_of(c->st->memory.make_time);
+    c->st->ready_millis = c->k.now_ms - clock_time_of(c->st->memory.make_time);
   keeping_say(&c->k, clone_phase_names[step->phase], step->ready, step->action == CLONE_ACT_FAIL,
               reason, message);
   summarize(c);
@@ -312,7 +295,7 @@ static void tell(struct cloning *c, const struct news *n)
 // it a quarter longer than it took.
 static int64_t start_poll_ms(const struct cloning *c, int64_t most_ms)
 {
-  int64_t quarter_ms = (clock_wall_ms() - keeping_time_of(c->st->memory.start_time)) / 4;
+  int64_t quarter_ms = (clock_wall_ms() - clock_time_of(c->st->memory.start_time)) / 4;
   return quarter_ms < START_POLL_MS ? START_POLL_MS : quarter_ms < most_ms ? quarter_ms : most_ms;
 }
 

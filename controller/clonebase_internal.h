@@ -18,11 +18,6 @@ struct basing {
   struct err unreachable;
 };
 
-static inline uint64_t bit(bool on, uint64_t fact)
-{
-  return on ? fact : 0;
-}
-
 // Opened at the first call; *ret lives as long as b.
 int basing_provider(struct basing *b, struct provider **ret, struct err *err);
 

@@ -175,7 +175,7 @@ static int stop_source(struct basing *b, struct provider *p, struct err *err)
     return 0;
   bool asked = b->st->memory.stopped;
   bool late =
-      asked && b->k.now_ms >= keeping_time_of(b->st->memory.stop_time) + vm->shutdown.timeout_ms;
+      asked && b->k.now_ms >= clock_time_of(b->st->memory.stop_time) + vm->shutdown.timeout_ms;
   if (late && vm->shutdown.policy == BASE_SHUTDOWN_GUEST)
     return err_set(err, ERR_TIMEOUT, "'%s' did not shut down within vm.shutdown.timeout",
                    seen.name);

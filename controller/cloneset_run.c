@@ -12,30 +12,16 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "controller/keeping.h"
+#include "controller/cloneset_internal.h"
 #include "crds/clonebase.h"
-#include "crds/cloneset.h"
-#include "reconcile/cloneset.h"
 
 #define BURST        64 // clones made or deleted in one step
 #define FAILURES_MAX 20
 #define RESYNC_MS    30000
+#define RETRY_MS     5000
 #define ORPHAN       "orphan" // finalizer of `kubectl delete --cascade=orphan`
 
 DEFINE_CLEANUP(object_free, struct object *)
-
-struct setting {
-  struct keeping k;
-  const struct cloneset_spec *spec;
-  struct cloneset_status *st;
-  char revision[11]; // of base and template
-  struct object **clones;
-  struct set_clone *facts; // of each
-  size_t count;
-  struct set_plan plan;
-  bool base_ready;
-  char *why; // NULL = it can be cloned from
-};
 
 static void setting_release(struct setting *s)
 {
@@ -50,15 +36,6 @@ static void setting_release(struct setting *s)
 
 // ---- members --------------------------------------------------------------------------------
 
-static const struct object_owner *controller_of(const struct object *o)
-{
-  const struct object_owner *owners = o->meta.owners.items;
-  for (size_t i = 0; i < o->meta.owners.count; i++)
-    if (owners[i].controller)
-      return &owners[i];
-  return NULL;
-}
-
 static bool selected(const struct setting *s, const struct object *o)
 {
   const struct strings *wanted = &s->spec->selector;
@@ -72,14 +49,14 @@ static bool selected(const struct setting *s, const struct object *o)
 
 static bool is_owned(const struct setting *s, const struct object *o)
 {
-  const struct object_owner *owner = controller_of(o);
+  const struct object_owner *owner = cloneset_controller_of(o);
   return owner && str_eq(owner->uid, s->k.o->meta.uid);
 }
 
 // Owned by this set, or by nobody and wanted by its selector.
 static bool is_member(const struct setting *s, const struct object *o)
 {
-  return controller_of(o) ? is_owned(s, o) : selected(s, o);
+  return cloneset_controller_of(o) ? is_owned(s, o) : selected(s, o);
 }
 
 static int64_t ordinal_of(const struct setting *s, const struct object *o)
@@ -118,8 +95,8 @@ static struct set_clone facts_of(const struct setting *s, const struct object *o
       .deleting = o->meta.deletion_timestamp != NULL,
       .failed = stalled && stalled->status == CONDITION_TRUE,
       .delete_first = str_eq(object_annotation(o, CRDS_DELETE_FIRST), "true"),
-      .ready_ms = is_ready ? keeping_time_of(ready->last_transition_time) : 0,
-      .created_ms = keeping_time_of(o->meta.creation_timestamp),
+      .ready_ms = is_ready ? clock_time_of(ready->last_transition_time) : 0,
+      .created_ms = clock_time_of(o->meta.creation_timestamp),
   };
 }
 
@@ -186,102 +163,7 @@ static void find_base(struct setting *s)
                         ready && ready->message ? ready->message : "not looked at yet");
 }
 
-// ---- making ---------------------------------------------------------------------------------
-
-static int take_template(const struct setting *s, int64_t ordinal, bool old, struct clone_spec *to,
-                         struct err *err)
-{
-  const struct clone_addresses *pool = s->spec->t.addresses;
-  if (table_copy(&clone_template_table, &s->spec->t, &to->t, err) != 0)
-    return -1;
-  to->base = calloc(1, sizeof(*to->base));
-  if (!to->base)
-    return err_set(err, ERR_NO_MEMORY, "out of memory");
-  to->base->name = str_dup(old ? s->st->current_base : s->spec->base.name);
-  if (to->t.hostname) {
-    char name[254];
-    if (!set_clone_name(s->spec->t.hostname, s->k.key.name, ordinal, name))
-      return err_set(err, ERR_INVALID, "template.hostname must hold {ordinal}");
-    str_set(&to->t.hostname, name);
-  }
-  if (!pool)
-    return 0;
-  if ((size_t)ordinal >= pool->addresses.count)
-    return err_set(err, ERR_LIMIT,
-                   "template.addresses holds %zu addresses: there is none for ordinal %" PRId64,
-                   pool->addresses.count, ordinal);
-  const struct strings one = {&pool->addresses.items[ordinal], 1};
-  keeping_strings(&to->t.addresses->addresses, &one);
-  return 0;
-}
-
-static void add_labels(const struct setting *s, int64_t ordinal, bool old, struct object *o)
-{
-  char text[32];
-  const struct strings *labels = &s->spec->labels;
-  for (size_t i = 0; i + 1 < labels->count; i += 2)
-    strings_map_set(&o->meta.labels, labels->items[i], labels->items[i + 1]);
-  for (size_t i = 0; i + 1 < s->spec->selector.count; i += 2)
-    strings_map_set(&o->meta.labels, s->spec->selector.items[i], s->spec->selector.items[i + 1]);
-  snprintf(text, sizeof(text), "%" PRId64, ordinal);
-  strings_map_set(&o->meta.labels, CRDS_LABEL_SET, s->k.key.name);
-  strings_map_set(&o->meta.labels, CRDS_LABEL_ORDINAL, text);
-  strings_map_set(&o->meta.labels, CRDS_LABEL_REVISION,
-                  old ? s->st->current_revision : s->revision);
-}
-
-static int add_owner(const struct setting *s, struct object *o, struct err *err)
-{
-  struct object_owner *owner = list_add(&o->meta.owners, sizeof(*owner), 1);
-  if (!owner)
-    return err_set(err, ERR_NO_MEMORY, "out of memory");
-  *owner = (struct object_owner){str_dup(CRDS_API_VERSION), str_dup("CloneSet"),
-                                 str_dup(s->k.key.name), str_dup(s->k.o->meta.uid), true};
-  return 0;
-}
-
-static int fill_clone(const struct setting *s, int64_t ordinal, bool old, struct object *o,
-                      struct err *err)
-{
-  char name[254];
-  if (!set_clone_name(s->spec->name_template, s->k.key.name, ordinal, name))
-    return err_set(err, ERR_INVALID, "nameTemplate '%s' makes no name for ordinal %" PRId64,
-                   s->spec->name_template, ordinal);
-  o->meta.ns = str_dup(s->k.key.ns);
-  o->meta.name = str_dup(name);
-  add_labels(s, ordinal, old, o);
-  strings_add(&o->meta.finalizers, CRDS_FINALIZER);
-  if (add_owner(s, o, err) != 0)
-    return -1;
-  return take_template(s, ordinal, old, o->spec, err);
-}
-
-static int create_clone(struct setting *s, int64_t ordinal, bool old, struct err *err)
-{
-  struct object *o CLEANUP(object_free_p) = object_new(OBJECT_CLONE);
-  if (!o)
-    return err_set(err, ERR_NO_MEMORY, "out of memory");
-  if (fill_clone(s, ordinal, old, o, err) != 0)
-    return -1;
-  struct err failed = ERR_INIT;
-  if (s->k.m->store->ops->create(s->k.m->store, o, &failed) == 0)
-    return 0;
-  if (failed.kind != ERR_EXISTS) {
-    *err = failed;
-    return -1;
-  }
-  // Made by an earlier step, and not seen yet.
-  struct object *there CLEANUP(object_free_p) = NULL;
-  const struct object_owner *owner = NULL;
-  if (store_get(s->k.m->store, OBJECT_CLONE, o->meta.ns, o->meta.name, &there, &failed) == 0)
-    owner = controller_of(there);
-  if (owner && str_eq(owner->uid, s->k.o->meta.uid))
-    return 0;
-  return err_set(err, ERR_EXISTS,
-                 "Clone %s/%s is there and is not of this set: remove it, or choose another "
-                 "spec.nameTemplate",
-                 o->meta.ns, o->meta.name);
-}
+// ---- acting ---------------------------------------------------------------------------------
 
 // What is nobody's becomes this set's, and goes with it. One that others own as well (but do not
 // control) is counted and left with them.
@@ -292,23 +174,30 @@ static int adopt(struct setting *s, struct err *err)
     struct object *o = s->clones[i];
     if (o->meta.owners.count > 0 || o->meta.deletion_timestamp)
       continue;
-    if (add_owner(s, o, err) != 0 || store->ops->put_owners(store, o, err) != 0)
+    if (cloneset_add_owner(s, o, err) != 0 || store->ops->put_owners(store, o, err) != 0)
       return -1;
     log_info("Adopted", "clone", o->meta.name, NULL);
   }
   return 0;
 }
 
-// How many may go now. While nothing can be made in their place, those that a roll-out would
-// replace stay: a platform that does not answer costs no clone.
+// A roll-out takes no clone away before it is known that another can be made in its place: not that
+// the base was ready a while ago, but that the platform, its storage and the base are there now.
+static void ask_for_others(struct setting *s)
+{
+  if (s->plan.replaced_count == 0 || !s->base_ready)
+    return;
+  size_t first = s->plan.deletes[s->plan.delete_count - s->plan.replaced_count];
+  int64_t ordinal = s->facts[first].ordinal;
+  if (cloneset_could_create(s, ordinal < 0 ? 0 : ordinal, &s->no_other) != 0)
+    log_info("nothing is replaced", "message", s->no_other.message, NULL);
+}
+
+// How many may go now: what is too many always, the rest when others can be made.
 static size_t may_delete(const struct setting *s)
 {
-  size_t live = 0;
-  for (size_t i = 0; i < s->count; i++)
-    live += !s->facts[i].deleting;
-  size_t wanted = (size_t)s->spec->replicas;
-  size_t spare = live > wanted ? live - wanted : 0;
-  return s->base_ready || spare > s->plan.delete_count ? s->plan.delete_count : spare;
+  bool replaces = s->base_ready && s->no_other.kind == ERR_NONE;
+  return s->plan.delete_count - (replaces ? 0 : s->plan.replaced_count);
 }
 
 // A new powerState of the template is a wish for all; later ones of a single clone (`drover stop`)
@@ -354,7 +243,7 @@ static int carry_out(struct setting *s, struct err *err)
   if (!s->base_ready)
     return 0;
   for (size_t i = 0; i < s->plan.create_count; i++)
-    if (create_clone(s, s->plan.creates[i], s->plan.create_old[i], err) != 0)
+    if (cloneset_create(s, s->plan.creates[i], s->plan.create_old[i], err) != 0)
       return -1;
   return 0;
 }
@@ -450,16 +339,19 @@ static void take_numbers(struct setting *s)
 static bool overdue(const struct setting *s)
 {
   return s->k.now_ms >=
-         keeping_time_of(s->st->memory.progress_time) + s->spec->progress_deadline_seconds * 1000;
+         clock_time_of(s->st->memory.progress_time) + s->spec->progress_deadline_seconds * 1000;
 }
 
 static void say(struct setting *s)
 {
-  char text[256];
+  char text[256], waits[ERR_MESSAGE_MAX + 512];
   const struct set_plan *p = &s->plan;
   bool rolling = p->updated < s->spec->replicas || !str_eq(s->st->current_revision, s->revision);
   snprintf(text, sizeof(text), "%" PRId64 " of %" PRId64 " available, %" PRId64 " updated",
            p->available, s->spec->replicas, p->updated);
+  snprintf(waits, sizeof(waits),
+           "%s; no clone is deleted before another can be made in its place: %s", text,
+           s->no_other.message);
   if (s->k.err.kind != ERR_NONE)
     keeping_say(&s->k, NULL, false, !err_retryable(s->k.err.kind), err_reason(s->k.err.kind),
                 s->k.err.message);
@@ -467,6 +359,8 @@ static void say(struct setting *s)
     keeping_say(&s->k, NULL, true, false, "Complete", text);
   else if (!s->base_ready)
     keeping_say(&s->k, NULL, false, false, "BaseNotReady", s->why);
+  else if (s->no_other.kind != ERR_NONE)
+    keeping_say(&s->k, NULL, false, false, "CannotReplace", waits);
   else if (overdue(s))
     keeping_say(&s->k, NULL, false, true, "ProgressDeadlineExceeded", text);
   else
@@ -537,7 +431,8 @@ static int64_t keep(struct setting *s)
   }
   if (adopt(s, &failed) != 0)
     return failed.kind == ERR_CONFLICT || failed.kind == ERR_NOT_FOUND ? 100 : 1000;
-  bool acts = s->plan.create_count + s->plan.delete_count > 0;
+  ask_for_others(s);
+  bool acts = may_delete(s) + (s->base_ready ? s->plan.create_count : 0) > 0;
   if (tell_power(s, &failed) != 0 || (acts && carry_out(s, &failed) != 0))
     s->k.err = failed;
   say(s);
@@ -545,9 +440,11 @@ static int64_t keep(struct setting *s)
                      : s->plan.complete         ? -1
                                                 : RESYNC_MS;
   if (s->k.err.kind != ERR_NONE)
-    after_ms = 5000;
-  else if (acts && s->base_ready)
+    after_ms = RETRY_MS;
+  else if (acts)
     after_ms = 20; // a burst is not all
+  else if (s->no_other.kind != ERR_NONE)
+    after_ms = RETRY_MS;
   return keeping_save(&s->k, after_ms);
 }
 

@@ -34,7 +34,6 @@ struct manager {
   void (*on_change)(void *arg, const struct object_key *key);
   void *on_change_arg;
   pthread_mutex_t mutex; // guards what follows
-  bool synced;
   struct probe_note *probes;
   struct making *making; // clones that are being made
 };
@@ -61,4 +60,9 @@ void manager_note_probe(struct manager *m, const struct object *o, int64_t next_
 bool manager_probed_lately(struct manager *m, const struct object *o, int64_t *ret_wait_ms);
 bool manager_has_probed(struct manager *m, const struct object *o);
 // Our finalizer on or off.
+// A fact when it holds, else none.
+static inline uint64_t bit(bool on, uint64_t fact)
+{
+  return on ? fact : 0;
+}
 int set_cleanup_finalizer(struct manager *m, struct object *o, bool present, struct err *err);

@@ -63,6 +63,12 @@ int keeping_init(struct keeping *k, struct manager *m, const struct object_key *
   return 0;
 }
 
+void keeping_init_unsaved(struct keeping *k, struct manager *m, struct object *o)
+{
+  *k = (struct keeping){.m = m, .key = object_key_of(o), .now_ms = clock_wall_ms(), .o = o};
+  make_mark(k);
+}
+
 void keeping_release(struct keeping *k)
 {
   if (k->m)
@@ -104,20 +110,7 @@ bool keeping_note(struct keeping *k, int64_t *ret_after_ms)
   return false;
 }
 
-// ---- values ---------------------------------------------------------------------------------
-
-void keeping_strings(struct strings *to, const struct strings *from)
-{
-  strings_release(to);
-  for (size_t i = 0; i < from->count; i++)
-    strings_add(to, from->items[i]);
-}
-
-int64_t keeping_time_of(const char *rfc3339)
-{
-  int64_t ms = 0;
-  return clock_parse_rfc3339(rfc3339, &ms) ? ms : 0;
-}
+// ---- names ----------------------------------------------------------------------------------
 
 char *keeping_far_name(const struct object *o)
 {
@@ -190,7 +183,7 @@ bool keeping_is_stalled(const struct keeping *k)
 
 int64_t keeping_backing_off_ms(const struct keeping *k)
 {
-  int64_t until_ms = keeping_time_of(*k->next_try_time);
+  int64_t until_ms = clock_time_of(*k->next_try_time);
   // To the second, as it is written.
   bool paused_by_another =
       keeping_is_stalled(k) && until_ms - FAILED_RETRY_MS + 1000 <= k->m->started_ms;

@@ -30,6 +30,8 @@ bool keeping_mark_is_of(const char *mark, const struct object *o);
 // ERR_NOT_FOUND: it is gone. On errors nothing needs to be released.
 int keeping_init(struct keeping *k, struct manager *m, const struct object_key *key,
                  struct err *err);
+// Of an object that is in no store, to ask what would be: nothing can be saved. Takes the object.
+void keeping_init_unsaved(struct keeping *k, struct manager *m, struct object *o);
 void keeping_release(struct keeping *k);
 // Writes status when it changed. Returns when to look again: after_ms, or earlier when the store
 // did not take it.
@@ -37,9 +39,6 @@ int64_t keeping_save(struct keeping *k, int64_t after_ms);
 // Writes status before what it tells of is done: it is known after a power cut, too. False: nothing
 // may be done now, *ret_after_ms says when to come again.
 bool keeping_note(struct keeping *k, int64_t *ret_after_ms);
-
-void keeping_strings(struct strings *to, const struct strings *from);
-int64_t keeping_time_of(const char *rfc3339); // 0 = not set
 
 // Phase and the conditions Ready, Reconciling, Stalled; an Event when Ready or its reason changes.
 void keeping_say(struct keeping *k, const char *phase, bool ready, bool stalled, const char *reason,

@@ -108,13 +108,6 @@ static void on_told(void *arg, const struct object_key *key)
   tell(arg, key);
 }
 
-static void on_synced(void *arg)
-{
-  struct manager *m = arg;
-  LOCK_FOR_SCOPE(&m->mutex);
-  m->synced = true;
-}
-
 static void on_failed(void *arg, const struct err *err)
 {
   struct manager *m = arg;
@@ -192,12 +185,8 @@ int manager_start(struct manager *m, struct err *err)
   m->queue = queue_new(m->workers, step, m);
   if (!m->queue)
     return err_set(err, ERR_NO_MEMORY, "worker threads could not be started");
-  struct object_events events = {.changed = on_changed,
-                                 .deleted = on_changed,
-                                 .told = on_told,
-                                 .synced = on_synced,
-                                 .failed = on_failed,
-                                 .arg = m};
+  struct object_events events = {
+      .changed = on_changed, .deleted = on_changed, .told = on_told, .failed = on_failed, .arg = m};
   return m->store->ops->start(m->store, m->loop, &events, err);
 }
 
@@ -206,37 +195,6 @@ void manager_on_change(struct manager *m, void (*fn)(void *arg, const struct obj
 {
   m->on_change = fn;
   m->on_change_arg = arg;
-}
-
-static bool finished(struct manager *m, const struct object_key *key)
-{
-  struct object *o CLEANUP(object_free_p) = NULL;
-  struct err gone = ERR_INIT;
-  if (m->store->ops->get(m->store, key, &o, &gone) != 0)
-    return gone.kind == ERR_NOT_FOUND;
-  return !o->meta.deletion_timestamp && migration_phase_final(run_phase(o->status));
-}
-
-bool manager_complete(struct manager *m, const struct object_key *only, size_t only_count)
-{
-  struct object_key *keys CLEANUP(cleanup_free_) = NULL;
-  struct err err = ERR_INIT;
-  size_t count = 0;
-  {
-    LOCK_FOR_SCOPE(&m->mutex);
-    if (!m->synced)
-      return false;
-  }
-  if (!only) {
-    if (m->store->ops->list(m->store, OBJECT_VM_MIGRATION, NULL, &keys, &count, &err) != 0)
-      return false;
-    only = keys;
-    only_count = count;
-  }
-  for (size_t i = 0; i < only_count; i++)
-    if (only[i].kind == OBJECT_VM_MIGRATION && !finished(m, &only[i]))
-      return false;
-  return true;
 }
 
 // Steps end first; with their threads the movers that they started die, and are reaped then.

@@ -23,9 +23,6 @@ struct manager *manager_new(struct object_store *store, struct loop *loop,
                             const struct manager_options *options, struct err *err);
 // Begins watching; steps run from then on. On the loop's thread.
 int manager_start(struct manager *m, struct err *err);
-// All objects have been announced, and each of these that has an end (VMMigration) is finished or
-// gone; keys NULL = all there are. What `drover run` waits for. Any thread.
-bool manager_complete(struct manager *m, const struct object_key *keys, size_t count);
 // Called on the loop whenever an object or a mover changed: `drover run` prints from here.
 void manager_on_change(struct manager *m, void (*fn)(void *arg, const struct object_key *key),
                        void *arg);

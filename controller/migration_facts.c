@@ -9,21 +9,9 @@
 
 DEFINE_CLEANUP(object_free, struct object *)
 
-static uint64_t bit(bool on, uint64_t fact)
-{
-  return on ? fact : 0;
-}
-
-static int64_t time_of(const char *rfc3339)
-{
-  int64_t ms = 0;
-  clock_parse_rfc3339(rfc3339, &ms);
-  return ms;
-}
-
 static bool passed(const struct run *r, const char *since, int64_t after_ms)
 {
-  return since && after_ms >= 0 && r->now_ms >= time_of(since) + after_ms;
+  return clock_passed(since, after_ms, r->now_ms);
 }
 
 // ---- what an outcome takes back -------------------------------------------------------------

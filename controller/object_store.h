@@ -42,6 +42,7 @@ struct object_events {
   // those who show objects. A store that cannot tell says `changed`.
   void (*told)(void *arg, const struct object_key *key);
   // All objects that existed at the start have been announced (once per kind that was asked for).
+  // NULL allowed.
   void (*synced)(void *arg);
   // The store cannot go on (the lease was lost, the API refuses us): end the process.
   void (*failed)(void *arg, const struct err *err);

@@ -24,20 +24,13 @@ static void clear_storages(struct list *l)
   *l = (struct list){0};
 }
 
-static void take_strings(struct strings *to, const struct strings *from)
-{
-  strings_release(to);
-  for (size_t i = 0; i < from->count; i++)
-    strings_add(to, from->items[i]);
-}
-
 static void take_info(struct provider_status *st, const struct provider_info *info)
 {
   const struct provider_storage *storages = info->storages.items;
   str_set(&st->version, info->version);
   str_set(&st->host, info->host);
-  take_strings(&st->capabilities, &info->capabilities);
-  take_strings(&st->inventory.networks, &info->networks);
+  strings_copy(&st->capabilities, &info->capabilities);
+  strings_copy(&st->inventory.networks, &info->networks);
   st->inventory.vms = (int64_t)info->vms.count;
   clear_storages(&st->inventory.storages);
   for (size_t i = 0; i < info->storages.count; i++) {

@@ -113,7 +113,8 @@ static void scan(struct sqlite_watch *w)
   }
   if (w->store && changes && !w->announced_all) {
     w->announced_all = true;
-    w->events.synced(w->events.arg);
+    if (w->events.synced)
+      w->events.synced(w->events.arg);
   }
 }
 

@@ -57,7 +57,7 @@ static void on_synced(void *arg)
   struct store_kube *s = w->store;
   w->synced = true;
   note_listed(s, w->kind);
-  if (++s->synced_count == s->watch_count)
+  if (++s->synced_count == s->watch_count && s->callbacks.synced)
     s->callbacks.synced(s->callbacks.arg);
 }
 

@@ -343,9 +343,3 @@ const struct condition *object_condition(const struct object *o, const char *typ
   const struct list *conditions = object_conditions(o);
   return conditions ? condition_find(conditions, type) : NULL;
 }
-
-const char *object_phase(const struct object *o)
-{
-  char *const *phase = status_field(o, "phase", FIELD_STRING);
-  return phase ? *phase : NULL;
-}

@@ -79,6 +79,5 @@ const char *object_annotation(const struct object *o, const char *name); // NULL
 // The list of struct condition in its status, which every kind has.
 struct list *object_conditions(const struct object *o);
 const struct condition *object_condition(const struct object *o, const char *type); // NULL: none
-const char *object_phase(const struct object *o); // status.phase; NULL: none, or none yet
 // Whether spec may change from one to the other (immutable fields); ERR_INVALID names the field.
 int object_check_update(const struct object *before, const struct object *after, struct err *err);

@@ -283,6 +283,14 @@ int checkpoint_mark(struct checkpoint *c, uint64_t length, struct err *err)
   return write_mark(c, length, err);
 }
 
+int checkpoint_note_state(struct checkpoint *c, const char *state, bool durable, struct err *err)
+{
+  LOCK_FOR_SCOPE(&c->lock);
+  if (write_frame(c, FRAME_STATE, state, strlen(state), err) != 0)
+    return -1;
+  return durable ? write_mark(c, c->end, err) : 0;
+}
+
 // ---- batches --------------------------------------------------------------------------------
 
 void checkpoint_batch_release(struct checkpoint_batch *b)

@@ -43,7 +43,7 @@ struct checkpoint_subject {
   char *format;       // that is laid down, "" for targets
   char *target;       // where to, in words
   bool no_sparse, hashed, sha256;
-  char *state; // of the unfinished target; not compared
+  char *state; // of the unfinished target, as it was noted last; not compared
 };
 
 void checkpoint_subject_release(struct checkpoint_subject *s);
@@ -99,6 +99,9 @@ int checkpoint_batch_unit(struct checkpoint_batch *b, uint64_t unit, uint64_t da
 int checkpoint_batch_hash(struct checkpoint_batch *b, uint64_t chunk, const uint8_t *hash,
                           struct err *err);
 
+// The target tells its state anew. durable: it, and all that was appended before, is on disk, so it
+// counts even when this host is started anew.
+int checkpoint_note_state(struct checkpoint *c, const char *state, bool durable, struct err *err);
 // Writes the batch as one frame and empties it. sha may be NULL.
 int checkpoint_append(struct checkpoint *c, struct checkpoint_batch *b,
                       const uint8_t sha[CHECKPOINT_SHA_BYTES], struct err *err);

@@ -22,6 +22,7 @@ enum frame_type {
   FRAME_UNITS,       // unit_record and its hash_records, again and again
   FRAME_SHA,         // state of the object's SHA-256
   FRAME_MARK,        // u64: everything before that place in the file is durable
+  FRAME_STATE,       // text: the state of the target from here on, instead of the subject's
 };
 
 struct unit_record {

@@ -155,9 +155,12 @@ static void frame_release(struct frame *f)
 // ---- how far it counts ----------------------------------------------------------------------
 
 struct examination {
-  uint64_t marked;                     // as the last mark says
-  uint8_t marked_sum[FRAME_SUM_BYTES]; // of the frame that ends there
-  bool this_boot;                      // the frames at the end are of this start of the host
+  uint64_t marked;                           // as the last mark says
+  uint8_t marked_sum[FRAME_SUM_BYTES];       // of the frame that ends there
+  bool this_boot;                            // the frames at the end are of this start of the host
+  char state[CHECKPOINT_STATE_BYTES];        // as it was noted last; "": never
+  uint64_t state_end;                        // of that frame
+  char marked_state[CHECKPOINT_STATE_BYTES]; // the last one before a mark's place
 };
 
 static void damaged(struct checkpoint *c, const char *what)
@@ -209,7 +212,28 @@ static void take_mark(struct examination *x, const struct ends *e, const struct 
     if (e->at[i] == place && place > x->marked) {
       x->marked = place;
       memcpy(x->marked_sum, e->sum[i], FRAME_SUM_BYTES);
+      if (x->state_end <= place)
+        memcpy(x->marked_state, x->state, sizeof(x->state));
     }
+}
+
+static void take_state(struct examination *x, const struct frame *f)
+{
+  if (f->length >= sizeof(x->state))
+    return;
+  memcpy(x->state, f->payload, f->length);
+  x->state[f->length] = '\0';
+  x->state_end = f->end;
+}
+
+// False: no memory.
+static bool set_state(struct checkpoint *c, const char *noted)
+{
+  if (!noted[0])
+    return true;
+  free(c->subject.state);
+  c->subject.state = str_dup(noted);
+  return c->subject.state != NULL;
 }
 
 static void walk(struct checkpoint *c, struct frame *f, struct ends *e, struct examination *x)
@@ -219,6 +243,8 @@ static void walk(struct checkpoint *c, struct frame *f, struct ends *e, struct e
       x->this_boot = is_this_boot(f);
     else if (f->type == FRAME_MARK)
       take_mark(x, e, f);
+    else if (f->type == FRAME_STATE)
+      take_state(x, f);
     ends_add(e, f);
   }
   c->end = f->end;
@@ -243,7 +269,7 @@ static void examine_frames(struct checkpoint *c, struct frame *f, struct ends *e
   x.marked = f->end;
   memcpy(x.marked_sum, f->sum, sizeof(x.marked_sum));
   walk(c, f, e, &x);
-  c->found = true;
+  c->found = set_state(c, x.this_boot ? x.state : x.marked_state);
 }
 
 // Bytes that a checkpoint may begin with, also after a crash while it was begun.
@@ -331,6 +357,7 @@ static int load_frame(const struct frame *f, const struct checkpoint_sink *sink,
   case FRAME_SUBJECT:
   case FRAME_BOOT:
   case FRAME_MARK:
+  case FRAME_STATE:
     return 0;
   case FRAME_UNITS:
     return load_units(f, sink, err);

@@ -255,7 +255,7 @@ static int finish_object(struct copy *c, struct copy_result *ret, struct err *er
     sha_turn_text(c->sha, ret->stored_bytes, ret->object_sha256);
   if (job->before_commit && job->before_commit(job->before_commit_arg, ret, err) != 0)
     return -1;
-  return object_commit(job->object, err);
+  return resume_seal(c, err) != 0 ? -1 : object_commit(job->object, err);
 }
 
 static int read_back(struct copy *c, const struct copy_result *r, struct err *err)

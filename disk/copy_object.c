@@ -96,11 +96,14 @@ static int hash_item(struct lane *l, const struct direct_item *item, struct err 
 
 static int direct_metadata(struct lane *l, const struct direct_item *item, struct err *err)
 {
-  layout_metadata(l->copy->layout, &item->piece, l->chunk);
+  const struct copy *c = l->copy;
+  layout_metadata(c->layout, &item->piece, l->chunk);
+  // It follows from the map alone, which is the same: nothing is written to what has its name.
+  bool there = c->job->object->stored && resume_may_be_same(c, item->sequence);
   if (hash_item(l, item, err) != 0 ||
-      write_run(l, l->chunk, item->piece.length, item->piece.offset, err) != 0)
+      (!there && write_run(l, l->chunk, item->piece.length, item->piece.offset, err) != 0))
     return -1;
-  return resume_unit_done(l, item->sequence, 0, true, err);
+  return resume_unit_done(l, item->sequence, 0, !there, err);
 }
 
 static int direct_data(struct lane *l, const struct direct_item *item, struct err *err)

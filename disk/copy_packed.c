@@ -217,6 +217,7 @@ static int send_last(struct packing *k, struct err *err)
     return -1;
   if (object_settle(w, k->tail, err) != 0)
     return -1;
+  resume_settled(k->copy);
   if (k->filling && k->filling != &k->head)
     packed_offer(k, k->filling);
   if (is_late(k)) {

@@ -159,11 +159,11 @@ static int write_room(struct lane *l, const struct room *r, struct err *err)
 {
   struct copy *c = l->copy;
   struct object_body body = object_body_bytes(r->bytes, r->length);
-  bool there = resume_packed_part_is_there(c, r->number, r->bytes, r->length);
+  bool there = resume_packed_part_is_there(c, r);
   if (!there &&
       object_write_part(c->job->object, l->out_lane, r->number, r->offset, &body, err) != 0)
     return -1;
-  return resume_packed_part_done(l, r->number, r->bytes, r->length, r->data_bytes, !there, err);
+  return resume_packed_part_done(l, r, !there, err);
 }
 
 static int send_room(struct packing *k, struct lane *l, struct room *r, struct err *err)

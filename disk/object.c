@@ -170,6 +170,13 @@ int object_settle(struct object_writer *w, uint64_t size_bytes, struct err *err)
   return 0;
 }
 
+int object_seal(struct object_writer *w, struct err *err)
+{
+  if (!w->begun || w->committed)
+    return err_set(err, ERR_INTERNAL, "%s: sealed at the wrong time", w->ops->name);
+  return w->ops->seal && !w->stored ? w->ops->seal(w, err) : 0;
+}
+
 int object_commit(struct object_writer *w, struct err *err)
 {
   if (!w->begun)

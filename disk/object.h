@@ -85,6 +85,10 @@ struct object_writer_ops {
   // An object of 0 bytes gets one part of 0 bytes. No other part is empty.
   int (*write_part)(struct object_writer *w, void *lane, uint32_t number, uint64_t offset,
                     const struct object_body *body, struct err *err);
+  // All parts are written: makes the object what it will be, durable, and not yet visible. From
+  // then on state() tells how it will be found under its final name. NULL: commit does all. Commit
+  // does this first where it was not asked for.
+  int (*seal)(struct object_writer *w, struct err *err);
   // Durable and visible when it returns 0. Repeating it after a lost answer must succeed.
   int (*commit)(struct object_writer *w, struct err *err);
   // Leaves nothing behind. Must work after interrupt, too.
@@ -95,7 +99,9 @@ struct object_writer_ops {
   // may be. resume comes before begin, with what state() said there; begin then sets `resumed`, or
   // starts over when that is gone. abort after resume takes the old one away.
   void (*resume)(struct object_writer *w, const char *state);
-  const char *(*state)(struct object_writer *w); // after begin; NULL: not this object
+  // After begin; NULL: not this object. Where there is a seal, another one after object_settle()
+  // and after seal: who wants to go on writes it down then, the last one before commit.
+  const char *(*state)(struct object_writer *w);
   // What this lane wrote is safe where it was written to when it returns 0.
   int (*flush)(struct object_writer *w, void *lane, struct err *err);
   // Of a part that the far side has: its tag (S3: the ETag) and length. False: it does not have it.
@@ -125,6 +131,7 @@ struct object_writer {
   bool outlives_us;          // what is written stays without a flush when only this process dies
   bool resumed;              // after begin
   bool stored;               // resumed, and even committed already: only commit is left
+  uint64_t there_bytes;      // resumed, no part_tag: what lies beyond is not there, whoever says so
   bool in_place;             // a mender that writes into the object itself, at once
   // Kept by the wrappers, for ops to read only.
   _Atomic uint64_t part_bytes; // equal_parts: of the first that came
@@ -146,6 +153,7 @@ int object_keep_part(struct object_writer *w, void *lane, uint32_t number, uint6
 // part of open length. ERR_UNSUPPORTED where the length
 // must be known before.
 int object_settle(struct object_writer *w, uint64_t size_bytes, struct err *err);
+int object_seal(struct object_writer *w, struct err *err); // where it can: else nothing
 int object_commit(struct object_writer *w, struct err *err);
 int object_abort(struct object_writer *w, struct err *err);
 void object_resume(struct object_writer *w, const char *state); // where it can: else nothing
@@ -153,6 +161,21 @@ const char *object_state(struct object_writer *w); // NULL: this object cannot b
 int object_flush(struct object_writer *w, void *lane, struct err *err);
 void object_writer_interrupt(struct object_writer *w);
 void object_writer_free(struct object_writer *w);
+// The state of an object that is one file, written under a temporary name and then renamed:
+// FILE:BEGUN:LENGTH:CHANGED. Such a file is cut to its length before it is renamed, so there are
+// moments in which it is found with either length.
+struct object_file_state {
+  char file[128];        // which file, for a name may be another's by now
+  uint64_t begun_bytes;  // its length while parts are written
+  uint64_t length_bytes; // what that comes to; of a file that is found: its length now
+  char changed[40];      // time of its last change, when it is sealed or found; else ""
+};
+#define OBJECT_STATE_BYTES 256
+void object_file_state_text(const struct object_file_state *s, char ret[OBJECT_STATE_BYTES]);
+// Whether what is found under the temporary name, or under the final one, is what the state of an
+// earlier writer tells of.
+bool object_file_state_is_part(const struct object_file_state *found, const char *earlier);
+bool object_file_state_is_whole(const struct object_file_state *found, const char *earlier);
 // A local file: written beside its final name (object_part_path), renamed by commit. Without
 // `overwrite` the final name must not exist (ERR_EXISTS, at begin and at commit). fsync'ed (file,
 // then folder) by commit. What an earlier try of the same owner left is replaced, but not while

@@ -24,7 +24,6 @@
 
 #define PART_SUFFIX     ".part"
 #define COPY_STEP_BYTES (1u << 20)
-#define STATE_BYTES     128
 
 // ---- descriptors ----------------------------------------------------------------------------
 
@@ -226,8 +225,9 @@ struct file_writer {
   int folder_fd; // locked, shared: who tidies up empty folders leaves it alone
   int fd;        // -1 before begin
   struct fd_direct direct;
-  char earlier[STATE_BYTES]; // state of the file to go on with, "" = none
-  char state[STATE_BYTES];
+  char earlier[OBJECT_STATE_BYTES]; // state of the file to go on with, "" = none
+  char state[OBJECT_STATE_BYTES];
+  struct object_file_state is; // file "": it cannot be told
 };
 
 // What a dead process of the same owner left is removed; a live one holds the lock.
@@ -260,39 +260,55 @@ static int create_part(struct file_writer *f, struct err *err)
 // Which file it is. Inode numbers are used again: the time when it was made tells another file of
 // the same name from this one; where the file system does not keep that, the time of the last
 // access, for nobody reads it.
-static bool state_of(int fd, char ret[STATE_BYTES])
+static bool look_at(int fd, uint64_t begun_bytes, struct object_file_state *ret)
 {
   struct statx st;
+  *ret = (struct object_file_state){.begun_bytes = begun_bytes};
   if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &st) != 0 ||
       !S_ISREG(st.stx_mode))
     return false;
   const struct statx_timestamp *made = st.stx_mask & STATX_BTIME ? &st.stx_btime : &st.stx_atime;
-  snprintf(ret, STATE_BYTES, "file:%x:%x:%llu:%lld.%09u:%llu", st.stx_dev_major, st.stx_dev_minor,
-           (unsigned long long)st.stx_ino, (long long)made->tv_sec, made->tv_nsec,
-           (unsigned long long)st.stx_size);
+  snprintf(ret->file, sizeof(ret->file), "file:%x:%x:%llu:%lld.%09u", st.stx_dev_major,
+           st.stx_dev_minor, (unsigned long long)st.stx_ino, (long long)made->tv_sec,
+           made->tv_nsec);
+  snprintf(ret->changed, sizeof(ret->changed), "%lld.%09u", (long long)st.stx_mtime.tv_sec,
+           st.stx_mtime.tv_nsec);
+  ret->length_bytes = st.stx_size;
   return true;
 }
 
-static int open_earlier(const struct file_writer *f, const char *path)
+typedef bool (*is_earlier_fn)(const struct object_file_state *found, const char *earlier);
+
+static int open_earlier(struct file_writer *f, const char *path, uint64_t size_bytes,
+                        is_earlier_fn is_earlier)
 {
-  char state[STATE_BYTES];
   cleanup_close int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-  return fd >= 0 && state_of(fd, state) && str_eq(state, f->earlier) ? TAKE_FD(fd) : -1;
+  if (fd < 0 || !look_at(fd, size_bytes, &f->is) || !is_earlier(&f->is, f->earlier))
+    return -1;
+  f->writer.there_bytes = f->is.length_bytes;
+  return TAKE_FD(fd);
+}
+
+// A file that was linked to its final name and not yet unlinked from this one.
+static void remove_twin(const struct file_writer *f)
+{
+  struct stat ours, named;
+  if (fstat(f->fd, &ours) == 0 && lstat(f->part_path, &named) == 0 && ours.st_ino == named.st_ino &&
+      ours.st_dev == named.st_dev)
+    unlink(f->part_path);
 }
 
 // 1: what an earlier process left is open, 0: it is not there, -1: error.
 static int find_earlier(struct file_writer *f, uint64_t size_bytes, struct err *err)
 {
-  char size[32];
-  snprintf(size, sizeof(size), ":%llu", (unsigned long long)size_bytes);
-  const char *end = strrchr(f->earlier, ':');
-  if (!end || !str_eq(end, size))
-    return 0;
-  f->fd = open_earlier(f, f->part_path);
-  if (f->fd >= 0 && flock(f->fd, LOCK_EX | LOCK_NB) != 0)
+  f->fd = open_earlier(f, f->path, size_bytes, object_file_state_is_whole);
+  f->writer.stored = f->fd >= 0;
+  if (f->writer.stored)
+    remove_twin(f);
+  else
+    f->fd = open_earlier(f, f->part_path, size_bytes, object_file_state_is_part);
+  if (f->fd >= 0 && !f->writer.stored && flock(f->fd, LOCK_EX | LOCK_NB) != 0)
     return err_set(err, ERR_BUSY, "another process is writing %s", f->part_path);
-  if (f->fd < 0)
-    f->writer.stored = (f->fd = open_earlier(f, f->path)) >= 0;
   f->writer.resumed = f->fd >= 0;
   return f->writer.resumed;
 }
@@ -304,8 +320,9 @@ static int writer_begin(struct object_writer *w, uint64_t size_bytes, struct err
   if (found < 0)
     return -1;
   if (found) {
-    fd_direct_open(&f->direct, w->stored ? f->path : f->part_path);
-    snprintf(f->state, sizeof(f->state), "%s", f->earlier);
+    f->is.changed[0] = '\0';
+    if (!w->stored)
+      fd_direct_open(&f->direct, f->part_path);
     return 0;
   }
   if (!f->overwrite && access(f->path, F_OK) == 0)
@@ -314,8 +331,9 @@ static int writer_begin(struct object_writer *w, uint64_t size_bytes, struct err
     return -1;
   if (ftruncate(f->fd, (off_t)size_bytes) != 0)
     return err_errno(err, errno, "set the length of %s", f->part_path);
-  if (!state_of(f->fd, f->state))
-    f->state[0] = '\0';
+  if (!look_at(f->fd, size_bytes, &f->is))
+    f->is.file[0] = '\0';
+  f->is.changed[0] = '\0';
   fd_direct_open(&f->direct, f->part_path);
   return 0;
 }
@@ -383,8 +401,12 @@ static void writer_resume(struct object_writer *w, const char *state)
 
 static const char *writer_state(struct object_writer *w)
 {
-  const struct file_writer *f = (const struct file_writer *)w;
-  return f->state[0] ? f->state : NULL;
+  struct file_writer *f = (struct file_writer *)w;
+  if (!f->is.file[0])
+    return NULL;
+  f->is.length_bytes = w->size_bytes;
+  object_file_state_text(&f->is, f->state);
+  return f->state;
 }
 
 static int writer_flush(struct object_writer *w, void *lane, struct err *err)
@@ -394,15 +416,35 @@ static int writer_flush(struct object_writer *w, void *lane, struct err *err)
   return fdatasync(f->fd) == 0 ? 0 : err_errno(err, errno, "fdatasync %s", f->part_path);
 }
 
-static int writer_commit(struct object_writer *w, struct err *err)
+static int writer_seal(struct object_writer *w, struct err *err)
 {
   struct file_writer *f = (struct file_writer *)w;
-  if (w->stored)
-    return fd_sync_folder_of(f->path, err);
   if (ftruncate(f->fd, (off_t)w->size_bytes) != 0)
     return err_errno(err, errno, "set the length of %s", f->part_path);
   if (fsync(f->fd) != 0)
     return err_errno(err, errno, "fsync %s", f->part_path);
+  if (!look_at(f->fd, f->is.begun_bytes, &f->is))
+    f->is.file[0] = '\0';
+  return 0;
+}
+
+static int end_stored(const struct file_writer *f, struct err *err)
+{
+  if (f->writer.size_bytes != f->writer.there_bytes)
+    return err_set(err, ERR_CONFLICT,
+                   "%s was completed by an earlier copy, but its length is not the one that it "
+                   "should have",
+                   f->path);
+  return fd_sync_folder_of(f->path, err);
+}
+
+static int writer_commit(struct object_writer *w, struct err *err)
+{
+  struct file_writer *f = (struct file_writer *)w;
+  if (w->stored)
+    return end_stored(f, err);
+  if (!f->is.changed[0] && writer_seal(w, err) != 0)
+    return -1;
   int failed = f->overwrite ? rename(f->part_path, f->path) : rename_new(f->part_path, f->path);
   if (failed && errno == EEXIST)
     return err_set(err, ERR_EXISTS, "%s exists already", f->path);
@@ -438,6 +480,7 @@ static void writer_free(struct object_writer *w)
 static const struct object_writer_ops writer_ops = {.name = "file",
                                                     .begin = writer_begin,
                                                     .write_part = writer_write_part,
+                                                    .seal = writer_seal,
                                                     .commit = writer_commit,
                                                     .abort = writer_abort,
                                                     .resume = writer_resume,

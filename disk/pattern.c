@@ -12,7 +12,6 @@
 #include "disk/open.h"
 
 #define BLOCK_BYTES 65536u
-#define BLOCK_WORDS (BLOCK_BYTES / 8)
 
 struct pattern {
   struct source source;

@@ -64,19 +64,6 @@ void reach_release(struct reach *r)
   *r = (struct reach){0};
 }
 
-int reach_copy(const struct reach *from, struct reach *to, struct err *err)
-{
-  *to = (struct reach){0};
-  if (table_copy(&reach_table, from, to, err) != 0)
-    return -1;
-  to->ssh_key = to->tls_key = (struct secret){0};
-  if (secret_copy(&to->ssh_key, &from->ssh_key) == 0 &&
-      secret_copy(&to->tls_key, &from->tls_key) == 0)
-    return 0;
-  reach_release(to);
-  return err_set(err, ERR_NO_MEMORY, "no memory for a copy of a reach");
-}
-
 char *reach_text(const struct reach *r, char b[256])
 {
   const char *path = r->path ? r->path : "";

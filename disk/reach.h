@@ -60,6 +60,5 @@ struct reach {
 
 extern const struct table reach_table; // secrets are encoded apart
 void reach_release(struct reach *r);
-int reach_copy(const struct reach *from, struct reach *to, struct err *err);
 // "file /var/lib/x.qcow2", "ssh root@host /x": for messages; b is returned.
 char *reach_text(const struct reach *r, char b[256]);

@@ -16,7 +16,7 @@
 #include "base/str.h"
 #include "disk/copy_internal.h"
 
-#define PLAN_VERSION   2 // another number whenever the same copy is cut into units differently
+#define PLAN_VERSION   3 // another number whenever the same copy is cut into units differently
 #define SAMPLES        16
 #define SAMPLE_BYTES   65536
 #define TARGET_SAMPLES 8

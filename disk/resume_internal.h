@@ -41,7 +41,7 @@ struct resume {
   uint64_t *part_lengths; // uploads: of each part of the plan
   uint64_t part_count;
   bool packed;          // units are the parts of a packed object
-  uint8_t *part_sums;   // packed: SHA-256 of the parts that are written down
+  uint8_t *part_sums;   // packed: SHA-256 of the parts that are written down, and of their places
   uint64_t batch_bytes; // a lane writes down what it has finished after so much
   _Atomic int64_t marked_ms;
   _Atomic bool broken; // the checkpoint cannot be written any more
@@ -78,6 +78,10 @@ int resume_unit_done(struct lane *l, uint64_t unit, uint64_t data_bytes, bool se
 void resume_count(struct copy *c, uint64_t unit, uint64_t data_bytes, bool sent);
 int resume_write_down_some(struct lane *l, uint64_t data_bytes, struct err *err);
 int resume_lane_end(struct lane *l, struct err *err); // before its handles are closed
+// The length of the object is settled: it may be found with that from now on.
+void resume_settled(struct copy *c);
+// Before the object is committed: so that it is known again under its final name.
+int resume_seal(struct copy *c, struct err *err);
 void resume_lane_release(struct lane *l);
 
 // ---- resume_parts.c
@@ -91,8 +95,7 @@ bool resume_part_is_stored(const struct copy *c, uint64_t part, const void *byte
 // Before resume_begin(): how many there may be.
 int resume_expect_parts(struct copy *c, uint64_t count, struct err *err);
 int resume_take_sum(struct resume *r, uint64_t part, const uint8_t *sum, struct err *err);
-bool resume_packed_part_is_there(const struct copy *c, uint64_t part, const void *bytes,
-                                 size_t length);
+struct room;
+bool resume_packed_part_is_there(const struct copy *c, const struct room *r);
 void resume_packed_part_begin(struct copy *c, uint64_t part);
-int resume_packed_part_done(struct lane *l, uint64_t part, const void *bytes, size_t length,
-                            uint64_t data_bytes, bool sent, struct err *err);
+int resume_packed_part_done(struct lane *l, const struct room *r, bool sent, struct err *err);

@@ -182,6 +182,32 @@ int resume_lane_end(struct lane *l, struct err *err)
   return crew_stopped(c->crew) && !outlives_us(c) ? 0 : write_down(l, err);
 }
 
+// Where an object has the same state from begin to commit there is nothing to say.
+static void note_state(struct copy *c, bool durable)
+{
+  struct object_writer *w = c->job->object;
+  const char *state = w->ops->seal && !w->stored ? object_state(w) : NULL;
+  struct err failure = ERR_INIT;
+  if (c->resume.checkpoint && state && !atomic_load(&c->resume.broken) &&
+      checkpoint_note_state(c->resume.checkpoint, state, durable, &failure) != 0)
+    give_up_checkpoint(c, &failure);
+}
+
+void resume_settled(struct copy *c)
+{
+  note_state(c, false);
+}
+
+int resume_seal(struct copy *c, struct err *err)
+{
+  if (!c->resume.checkpoint)
+    return 0;
+  if (object_seal(c->job->object, err) != 0)
+    return -1;
+  note_state(c, true);
+  return 0;
+}
+
 void resume_lane_release(struct lane *l)
 {
   free(l->notes.chunks);

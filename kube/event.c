@@ -26,7 +26,6 @@ struct events {
   pthread_mutex_t mutex;         // guards what follows
   pthread_cond_t ending_now;
   size_t queued;
-  uint64_t dropped;
   int64_t flush_until_ms; // 0 = not ending
 };
 
@@ -187,7 +186,6 @@ static void send_job(void *arg)
   job_free(j);
   LOCK_FOR_SCOPE(&e->mutex);
   e->queued--;
-  e->dropped += failed;
 }
 
 static bool enter_queue(struct events *e)
@@ -195,7 +193,6 @@ static bool enter_queue(struct events *e)
   LOCK_FOR_SCOPE(&e->mutex);
   bool room = e->queued < EVENT_QUEUE_MAX && !e->flush_until_ms;
   e->queued += room;
-  e->dropped += !room;
   return room;
 }
 
@@ -224,13 +221,6 @@ void event_send(struct events *e, const struct event_about *about, const char *t
     job_free(j);
   LOCK_FOR_SCOPE(&e->mutex);
   e->queued--;
-  e->dropped++;
-}
-
-uint64_t events_dropped(struct events *e)
-{
-  LOCK_FOR_SCOPE(&e->mutex);
-  return e->dropped;
 }
 
 // ---- life -----------------------------------------------------------------------------------

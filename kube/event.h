@@ -30,5 +30,3 @@ void events_free(struct events *e); // NULL allowed
 // type: "Normal" or "Warning"; reason: CamelCase, for machines; message: for people, cut at 1 KiB.
 void event_send(struct events *e, const struct event_about *about, const char *type,
                 const char *reason, const char *message);
-// How many were dropped because the queue was full or the API refused them; for metrics.
-uint64_t events_dropped(struct events *e);

@@ -537,13 +537,3 @@ struct informer *informer_start(struct informers *all, const struct informer_set
   go_on(i, NEXT_LIST, 0);
   return i;
 }
-
-size_t informer_count(const struct informer *i)
-{
-  return known_count(i->known);
-}
-
-bool informer_is_watching(const struct informer *i)
-{
-  return i->stream != NULL;
-}

@@ -61,7 +61,3 @@ struct informers *informers_new(struct loop *loop, struct kube *k, struct err *e
 void informers_free(struct informers *all); // NULL allowed
 struct informer *informer_start(struct informers *all, const struct informer_settings *settings,
                                 const struct informer_callbacks *callbacks, struct err *err);
-// How many objects are known; for metrics.
-size_t informer_count(const struct informer *i);
-// True while a watch is open: what is known is at most seconds old.
-bool informer_is_watching(const struct informer *i);

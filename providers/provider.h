@@ -23,8 +23,6 @@
 #include "net/address.h"
 #include "providers/vm.h"
 
-#define PROVIDER_OWNER_MAX 1024 // bytes of an owner mark
-
 struct provider;
 struct clone_ops;
 

@@ -332,7 +332,9 @@ static int plan(struct planner *p)
   if (!p->ret->deletes)
     return -1;
   remove_excess(p);
+  size_t too_many = p->ret->delete_count;
   remove_stale(p);
+  p->ret->replaced_count = p->ret->delete_count - too_many;
   if (create_missing(p) != 0)
     return -1;
   p->ret->complete = p->ret->delete_count == 0 && p->ret->create_count == 0 && p->stale == 0 &&

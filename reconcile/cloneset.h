@@ -7,7 +7,8 @@
 // Broken clones go before good ones, whatever the policy. Clones that are being deleted count as
 // there (their name is taken) until they are gone. What is not known (a clone whose platform does
 // not answer) is neither available nor a reason to delete it: of clones that are not available, a
-// roll-out replaces only so many at a time as may be unavailable.
+// roll-out replaces only so many at a time as may be unavailable. Whether others can be made in the
+// place of what is replaced is not known here: a caller that is not sure leaves those deletes out.
 //
 // A lost clone comes back under its own ordinal, the lowest that is free below `replicas`. Surge
 // clones have the lowest free ones at or above it. With scaleDown HighestOrdinal and a surge, a set
@@ -47,8 +48,9 @@ struct set_plan {
   int64_t *creates; // ordinals, ascending
   bool *create_old; // of each: of the former revision (below partition)
   size_t create_count;
-  size_t *deletes; // indexes into clones
+  size_t *deletes; // indexes into clones: what is too many, then what is replaced
   size_t delete_count;
+  size_t replaced_count; // of them, the last ones: others must come in their place
   int64_t replicas, ready, available, updated, updated_available;
   int64_t look_again_ms; // when a clone becomes available by time alone; -1 = never
   bool complete;         // as wished: all there, none stale, all available; nothing to do

@@ -14,7 +14,6 @@
 
 #define SECTOR       2048u
 #define AT_VOLUME    16u
-#define AT_END       17u
 #define AT_TABLE_L   18u
 #define AT_TABLE_M   19u
 #define AT_ROOT      20u

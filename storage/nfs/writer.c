@@ -18,7 +18,6 @@
 #include "storage/nfs/nfs_internal.h"
 
 #define BEGIN_TRIES 5
-#define STATE_BYTES 160
 
 #define WHAT_BYTES  (LIMIT_PATH_BYTES + 64)
 
@@ -28,10 +27,11 @@ struct nfs_writer {
   char *key, *partial;
   char what[WHAT_BYTES];
   bool overwrite;
-  char *identity;            // menders: of the object when it was looked at
-  uint64_t inode;            // of the temporary file
-  char earlier[STATE_BYTES]; // to go on with
-  char state[STATE_BYTES];
+  char *identity;                   // menders: of the object when it was looked at
+  uint64_t inode;                   // of the temporary file
+  char earlier[OBJECT_STATE_BYTES]; // to go on with
+  char state[OBJECT_STATE_BYTES];
+  struct object_file_state is;
   struct lane_set lanes;
   pthread_mutex_t lock; // guards doubt
   bool in_doubt;
@@ -208,11 +208,14 @@ static int check_new(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
 
 // Inode numbers are used again. The time of the last access is that when the file was made, for
 // nobody reads it.
-static void state_of(const struct nfs_writer *w, const struct nfs_stat_64 *st,
-                     char ret[STATE_BYTES])
+static void look_at(struct nfs_writer *w, const struct nfs_stat_64 *st, uint64_t begun_bytes)
 {
-  snprintf(ret, STATE_BYTES, "nfs:%" PRIu64 ":%" PRIu64 ".%09" PRIu64 ":%" PRIu64 ":%" PRIu64,
-           st->nfs_ino, st->nfs_atime, st->nfs_atime_nsec, st->nfs_size, w->base.size_bytes);
+  w->inode = st->nfs_ino;
+  w->is = (struct object_file_state){.begun_bytes = begun_bytes, .length_bytes = st->nfs_size};
+  snprintf(w->is.file, sizeof(w->is.file), "nfs:%" PRIu64 ":%" PRIu64 ".%09" PRIu64, st->nfs_ino,
+           st->nfs_atime, st->nfs_atime_nsec);
+  snprintf(w->is.changed, sizeof(w->is.changed), "%" PRIu64 ".%09" PRIu64, st->nfs_mtime,
+           st->nfs_mtime_nsec);
 }
 
 static int set_length(struct nfs_writer *w, struct nfs_lane *l, uint64_t size_bytes,
@@ -233,30 +236,34 @@ static int create_file(struct nfs_writer *w, struct nfs_lane *l, struct err *err
       nfs_finish(l, &looking, nfs_fstat64_async(l->nfs, l->file, nfs_done, &looking), w->what,
                  err) < 0)
     return -1;
-  w->inode = st.nfs_ino;
-  state_of(w, &st, w->state);
+  look_at(w, &st, w->base.size_bytes);
+  w->is.changed[0] = '\0';
   return nfs_close_file(l, w->what, err);
 }
+
+static const struct {
+  bool final;
+  bool (*is_earlier)(const struct object_file_state *found, const char *earlier);
+} places[] = {{true, object_file_state_is_whole}, {false, object_file_state_is_part}};
 
 // 1: what an earlier writer left is there, under one name or the other; 0: it is not; -1: error.
 static int find_earlier(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
 {
-  const char *const names[] = {w->partial, w->key};
-  for (size_t i = 0; w->earlier[0] && i < ARRAY_SIZE(names); i++) {
+  for (size_t i = 0; w->earlier[0] && i < ARRAY_SIZE(places); i++) {
     struct nfs_stat_64 st;
     struct err failure = ERR_INIT;
-    if (nfs_stat_path(l, names[i], &st, &failure) < 0) {
+    if (nfs_stat_path(l, places[i].final ? w->key : w->partial, &st, &failure) < 0) {
       if (failure.kind == ERR_NOT_FOUND)
         continue;
       *err = failure;
       return -1;
     }
-    state_of(w, &st, w->state);
-    if (!str_eq(w->state, w->earlier))
+    look_at(w, &st, w->base.size_bytes);
+    if (!places[i].is_earlier(&w->is, w->earlier))
       continue;
-    w->inode = st.nfs_ino;
     w->base.resumed = true;
-    w->base.stored = i == 1;
+    w->base.stored = places[i].final;
+    w->base.there_bytes = st.nfs_size;
     return 1;
   }
   return 0;
@@ -268,6 +275,7 @@ static int begin_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
   struct err failure = ERR_INIT;
   int found = find_earlier(w, l, &failure);
   if (found) {
+    w->is.changed[0] = '\0';
     if (found < 0 && err)
       *err = failure;
     return found < 0 ? -1 : 0;
@@ -336,29 +344,51 @@ static int cut(struct nfs_writer *w, struct nfs_lane *l)
   return nfs_close_file(l, w->what, &ignored) < 0 ? -1 : failed;
 }
 
-static int commit_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
+static int seal_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
 {
   struct nfs_stat_64 st;
+  if (nfs_stat_path(l, w->partial, &st, err) < 0)
+    return -1;
+  if (st.nfs_ino == w->inode && st.nfs_size > w->base.size_bytes && cut(w, l) == 0 &&
+      nfs_stat_path(l, w->partial, &st, err) < 0)
+    return -1;
+  if (st.nfs_size != w->base.size_bytes || st.nfs_ino != w->inode)
+    return err_set(err, ERR_CORRUPT, "%s: the temporary file is not the one that was written",
+                   w->what);
+  look_at(w, &st, w->is.begun_bytes);
+  return 0;
+}
+
+static int commit_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
+{
   struct err failure = ERR_INIT;
   char *from cleanup_free = nfs_path(w->partial, err);
   char *to cleanup_free = nfs_path(w->key, err);
   if (!from || !to)
     return -1;
-  int result = nfs_stat_path(l, w->partial, &st, &failure);
-  if (result == 0 && st.nfs_ino == w->inode && st.nfs_size > w->base.size_bytes && cut(w, l) == 0)
-    result = nfs_stat_path(l, w->partial, &st, &failure);
-  if (result == 0 && (st.nfs_size != w->base.size_bytes || st.nfs_ino != w->inode))
-    return err_set(err, ERR_CORRUPT, "%s: the temporary file is not the one that was written",
-                   w->what);
+  int result = w->is.changed[0] ? 0 : seal_with(w, l, &failure);
   if (result == 0)
     result =
         w->overwrite ? rename_file(w, l, from, to, &failure) : link_file(w, l, from, to, &failure);
-  if (result == 0 ||
-      (is_there(w, l) && nfs_unlink_path(l, w->partial, NULL) == 0)) // a link and not yet unlinked
+  if (result == 0 || (failure.kind != ERR_CORRUPT && is_there(w, l) &&
+                      nfs_unlink_path(l, w->partial, NULL) == 0)) // a link and not yet unlinked
     return 0;
   if (err)
     *err = failure;
   return -1;
+}
+
+// Of an earlier writer, which was killed before it could unlink the temporary name.
+static int end_stored_with(struct nfs_writer *w, struct nfs_lane *l, struct err *err)
+{
+  struct nfs_stat_64 st;
+  if (w->base.size_bytes != w->base.there_bytes)
+    return err_set(err, ERR_CONFLICT,
+                   "object '%s' was completed by an earlier copy, but its length is not the one "
+                   "that it should have",
+                   w->key);
+  bool twin = nfs_stat_path(l, w->partial, &st, NULL) == 0 && st.nfs_ino == w->inode;
+  return twin ? nfs_unlink_path(l, w->partial, err) : 0;
 }
 
 // Lanes that are still open do no call now: commit comes after the last part.
@@ -371,11 +401,17 @@ static int flush_all(struct nfs_writer *w, struct err *err)
   return w->in_doubt ? -1 : 0;
 }
 
+static int writer_seal(struct object_writer *base, struct err *err)
+{
+  struct nfs_writer *w = (struct nfs_writer *)base;
+  return flush_all(w, err) < 0 ? -1 : with_lane(w, seal_with, err);
+}
+
 static int writer_commit(struct object_writer *base, struct err *err)
 {
   struct nfs_writer *w = (struct nfs_writer *)base;
   if (base->stored)
-    return 0;
+    return with_lane(w, end_stored_with, err);
   return flush_all(w, err) < 0 ? -1 : with_lane(w, commit_with, err);
 }
 
@@ -403,7 +439,10 @@ static void writer_resume(struct object_writer *base, const char *state)
 
 static const char *writer_state(struct object_writer *base)
 {
-  return ((const struct nfs_writer *)base)->state;
+  struct nfs_writer *w = (struct nfs_writer *)base;
+  w->is.length_bytes = base->size_bytes;
+  object_file_state_text(&w->is, w->state);
+  return w->state;
 }
 
 static int writer_flush(struct object_writer *base, void *lane, struct err *err)
@@ -434,6 +473,7 @@ static const struct object_writer_ops nfs_writer_ops = {
     .lane_open = lane_open,
     .lane_close = lane_close,
     .write_part = write_part,
+    .seal = writer_seal,
     .commit = writer_commit,
     .abort = writer_abort,
     .interrupt = writer_interrupt,

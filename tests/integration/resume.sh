@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # tests/integration/resume.sh PART...: copies with --checkpoint that are killed at random moments and
 # go on, against real ends. After each of them the content is compared, what was sent again is within
-# its bound, and nothing is left. Parts: file object nbd source s3 nfs ssh http store run. BUILD=build
+# its bound, and nothing is left. Parts: file object renamed nbd source s3 nfs ssh http store run. BUILD=build
 # folder, KILLS=kills of each end (default 30).
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -106,6 +106,51 @@ to_object() {
 }
 
 part_object() { loop "file" to_object; }
+
+# Killed when the file has its name, and nobody was told: standard output is a pipe that is full.
+killed_when_renamed() { # SOURCE TARGET [OPTION...]
+  local source=$1 target=$2 pid
+  shift 2
+  mkfifo "$work/full"
+  exec 9<> "$work/full"
+  dd if=/dev/zero of="$work/full" bs=4096 oflag=nonblock 2> /dev/null
+  "$drover" copy "$source" "$target" --checkpoint "$work/cp" --progress none -o json "$@" \
+    > "$work/full" 2> "$work/.one.err" 9>&- < /dev/null &
+  pid=$!
+  wait_for 60 test -e "$target" || miss "$target gets its name" "$(cat "$work/.one.err")"
+  kill -KILL $pid
+  wait $pid 2> /dev/null
+  same "killed before it could say so" 137 $?
+  exec 9>&-
+  rm "$work/full"
+}
+
+result_of() { jq -c '[.contentDigest, .objectSha256, .storedBytes, .format]' <<< "$1"; }
+
+part_renamed() {
+  local name options first data
+  for name in "${formats[@]}"; do
+    options=()
+    is_packed "x.$name" && options=(--compress)
+    is "$name: a copy that nobody kills" 0 "$drover" copy "$(pattern 4)" "$work/whole.$name" --progress none -o json "${options[@]}"
+    first=$(result_of "$out") data=$(jq .dataBytes <<< "$out")
+    killed_when_renamed "$(pattern 4)" "$work/r.$name" "${options[@]}"
+    is "$name: the next one sees that it is done" 0 "$drover" copy "$(pattern 4)" "$work/r.$name" \
+      --checkpoint "$work/cp" --progress none -o json "${options[@]}"
+    same "$name: and says the same" "$first" "$(result_of "$out")"
+    same "$name: nothing was sent" "0 $data" \
+      "$(jq -r '"\(.resentBytes) \(.resumedBytes)"' <<< "$out")"
+    is "$name: byte for byte" 0 cmp "$work/whole.$name" "$work/r.$name"
+    absent "$name: its checkpoint is gone" "$work/cp"
+    killed_when_renamed "$(pattern 4)" "$work/s.$name" "${options[@]}"
+    cp "$work/s.$name" "$work/other" && mv "$work/other" "$work/s.$name"
+    is "$name: another file of that name is left alone" 3 "$drover" copy "$(pattern 4)" "$work/s.$name" \
+      --checkpoint "$work/cp" --progress none -o json "${options[@]}"
+    has "$name: and why" "exists already"
+    is "$name: it is as it was" 0 cmp "$work/whole.$name" "$work/s.$name"
+    rm "$work"/*."$name"
+  done
+}
 
 nbd_up() { # FORMAT FILE
   qemu-nbd --fork --persistent --shared=40 --cache=writeback --format="$1" --pid-file="$work/nbd.pid" \
@@ -357,7 +402,7 @@ part_run() {
   absent "nothing of it is left" "$state.checkpoints" "$images/two"
 }
 
-[ $# -gt 0 ] || set -- file object nbd source s3 nfs ssh http store run
+[ $# -gt 0 ] || set -- file object renamed nbd source s3 nfs ssh http store run
 for part in "$@"; do "part_$part"; done
 echo "$kills kills"
 finish

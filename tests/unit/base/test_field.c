@@ -351,6 +351,13 @@ static void strings_and_lists(void **state)
   assert_int_equal(map.count, 6);
   assert_string_equal(map.items[0], "a");
   assert_string_equal(strings_map_get(&map, "m"), "4");
+  struct strings copy = {0};
+  assert_int_equal(strings_add(&copy, "goes"), 0);
+  assert_int_equal(strings_copy(&copy, &map), 0);
+  assert_int_equal(copy.count, 6);
+  assert_string_equal(strings_map_get(&copy, "m"), "4");
+  assert_ptr_not_equal(copy.items[0], map.items[0]);
+  strings_release(&copy);
   assert_int_equal(strings_map_set(&map, "a", NULL), 0);
   assert_string_equal(map.items[0], "m");
   assert_true(strings_has(&map, "3"));

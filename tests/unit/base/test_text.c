@@ -190,6 +190,22 @@ static const struct {
     {"", BAD},
 };
 
+static void tells_what_has_gone_by(void **state)
+{
+  (void)state;
+  static const char noted[] = "2026-11-21T13:49:52Z";
+  const int64_t then_ms = 1795268992000;
+  assert_int_equal(clock_time_of(noted), then_ms);
+  assert_int_equal(clock_time_of(NULL), 0);
+  assert_int_equal(clock_time_of("soon"), 0);
+  assert_true(clock_passed(noted, 1000, then_ms + 1000));
+  assert_false(clock_passed(noted, 1000, then_ms + 999));
+  assert_true(clock_passed(noted, 0, then_ms));
+  assert_false(clock_passed(noted, -1, then_ms + 1000)); // never
+  assert_false(clock_passed(NULL, 0, then_ms));
+  assert_false(clock_passed("soon", 0, then_ms));
+}
+
 static void reads_and_writes_times(void **state)
 {
   (void)state;
@@ -298,6 +314,7 @@ int main(void)
       cmocka_unit_test(buffers_grow_to_their_limit),
       cmocka_unit_test(buffers_hold_bytes),
       cmocka_unit_test(reads_and_writes_times),
+      cmocka_unit_test(tells_what_has_gone_by),
       cmocka_unit_test(errors_carry_kind_and_context),
       cmocka_unit_test(every_kind_has_a_reason_of_its_own),
       cmocka_unit_test(secrets_hold_and_forget),

@@ -83,7 +83,7 @@ static void test_create(void **state)
   struct object *o cleanup_crd = get_clone(again);
   assert_string_equal(o->meta.uid, mine->meta.uid);
   assert_string_equal(o->meta.resource_version, mine->meta.resource_version);
-  assert_string_equal(object_phase(o), "Pending");
+  assert_string_equal(((struct clone_status *)o->status)->phase, "Pending");
   free(TAKE(((struct clone_status *)o->status)->phase));
   check_clone(o);
 }

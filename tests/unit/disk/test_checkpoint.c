@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Copies that are killed and go on: at each step, at random moments, with a damaged checkpoint,
-// with another source, after a restart of the host.
+// Copies that are killed and go on: at each step, at random moments, around the renaming of the
+// file, with a damaged checkpoint, with another source, after a restart of the host.
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -59,6 +59,45 @@ static struct memory_source *new_source(bool tells)
   return s;
 }
 
+// ---- a file that kills when it is complete --------------------------------------------------
+
+enum end { END_NONE, END_BEFORE_SEAL, END_AFTER_SEAL, END_BEFORE_COMMIT, END_AFTER_COMMIT };
+
+static enum end killing_end;
+static const struct object_writer_ops *real_writer;
+static struct object_writer_ops killing_writer;
+
+static void at(enum end end)
+{
+  if (killing_end == end)
+    raise(SIGKILL);
+}
+
+static int killing_seal(struct object_writer *w, struct err *e)
+{
+  at(END_BEFORE_SEAL);
+  int rc = real_writer->seal(w, e);
+  at(END_AFTER_SEAL);
+  return rc;
+}
+
+static int killing_commit(struct object_writer *w, struct err *e)
+{
+  at(END_BEFORE_COMMIT);
+  int rc = real_writer->commit(w, e);
+  at(END_AFTER_COMMIT);
+  return rc;
+}
+
+static void let_kill(struct object_writer *w)
+{
+  real_writer = w->ops;
+  killing_writer = *w->ops;
+  killing_writer.seal = killing_seal;
+  killing_writer.commit = killing_commit;
+  w->ops = &killing_writer;
+}
+
 // ---- one copy -------------------------------------------------------------------------------
 
 struct setup {
@@ -89,6 +128,8 @@ static const struct setup setups[] = {
     {.format = DISK_FORMAT_QCOW2, .lanes = 3, .guesses = true},
 };
 
+static bool new_only; // what has the name already is an error
+
 static int copy_once(const struct setup *u, struct source *s, struct copy_result *r,
                      struct tally *tally)
 {
@@ -100,7 +141,9 @@ static int copy_once(const struct setup *u, struct source *s, struct copy_result
   if (checkpoint_open(help_path("checkpoint"), &c, &err) != 0)
     return -1;
   int rc = u->in_place ? target_open_file(help_path("disk"), &t, &err)
-                       : object_writer_file(help_path("object"), "o/w/n/er", true, &w, &err);
+                       : object_writer_file(help_path("object"), "o/w/n/er", !new_only, &w, &err);
+  if (w && killing_end)
+    let_kill(w);
   struct copy_job job = {.source = s,
                          .target = t,
                          .object = w,
@@ -137,6 +180,7 @@ static void wipe(void)
   unlink(help_path("checkpoint"));
   unlink(help_path("disk"));
   unlink(help_path("object"));
+  new_only = false;
   make_disk();
 }
 
@@ -288,6 +332,97 @@ static void killed_at_random(void **state)
   }
 }
 
+// ---- kills at the end -----------------------------------------------------------------------
+
+static void kill_at_end(const struct setup *u, const struct memory_source *s, enum end end)
+{
+  wipe();
+  new_only = true;
+  killing_end = end;
+  assert_false(copy_killed(u, s, 0));
+  killing_end = END_NONE;
+}
+
+// From the last part on nothing is sent again, and the result is that of a copy that nobody killed.
+static void killed_around_its_renaming(void **state)
+{
+  (void)state;
+  for (size_t i = 0; i < ARRAY_SIZE(setups); i++) {
+    const struct setup *u = &setups[i];
+    if (u->in_place)
+      continue;
+    struct memory_source *s = new_source(u->tells);
+    // What is not read again is known by the same file; its other moments are those of the packed.
+    for (enum end end = leaves_out(u) ? END_AFTER_COMMIT : END_BEFORE_SEAL; end <= END_AFTER_COMMIT;
+         end++) {
+      struct tally tally;
+      kill_at_end(u, s, end);
+      assert_int_equal(access(help_path("object"), F_OK), end == END_AFTER_COMMIT ? 0 : -1);
+      finish(u, s, &tally);
+      assert_int_equal(tally.resent_bytes, 0);
+      // A chunk of zeros that its map calls data is in no part.
+      assert_in_range(tally.resumed_bytes, tally.data_bytes - 4 * MIB, tally.data_bytes);
+    }
+    source_free(&s->source);
+  }
+}
+
+static const struct setup packed = {.format = DISK_FORMAT_RAW_ZST, .lanes = 1};
+
+// What stands under the name by now is somebody else's, or has been worked on.
+static void a_finished_file_that_is_not_ours(void **state)
+{
+  (void)state;
+  const struct setup raw = {.format = DISK_FORMAT_RAW, .lanes = 2, .tells = true};
+  const struct setup *const both[] = {&packed, &raw};
+  const struct timespec times[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+  for (int i = 0; i < 4; i++) {
+    const struct setup *u = both[i / 2];
+    struct memory_source *s = new_source(u->tells);
+    struct copy_result r;
+    struct tally tally;
+    kill_at_end(u, s, END_AFTER_COMMIT);
+    if (i % 2) {
+      assert_int_equal(utimensat(AT_FDCWD, help_path("object"), times, 0), 0);
+    } else {
+      run_ok("cp", "-p", help_path("object"), help_path("copy"));
+      run_ok("mv", help_path("copy"), help_path("object"));
+    }
+    assert_int_equal(copy_once(u, &s->source, &r, &tally), -1);
+    assert_int_equal(err.kind, ERR_EXISTS);
+    source_free(&s->source);
+  }
+}
+
+// The file that was linked to its name and not yet unlinked from the temporary one.
+static void killed_between_link_and_unlink(void **state)
+{
+  (void)state;
+  struct memory_source *s = new_source(packed.tells);
+  struct tally tally;
+  char *part = object_part_path(help_path("object"), "o/w/n/er");
+  kill_at_end(&packed, s, END_BEFORE_COMMIT);
+  assert_int_equal(link(part, help_path("object")), 0);
+  finish(&packed, s, &tally);
+  assert_int_equal(tally.resumed_bytes, tally.data_bytes);
+  assert_int_equal(access(part, F_OK), -1);
+  free(part);
+  source_free(&s->source);
+}
+
+static void a_finished_file_of_another_source(void **state)
+{
+  (void)state;
+  struct memory_source *s = new_source(packed.tells);
+  struct copy_result r;
+  struct tally tally;
+  kill_at_end(&packed, s, END_AFTER_COMMIT);
+  s->bytes[61 * MIB] ^= 1;
+  assert_int_equal(copy_once(&packed, &s->source, &r, &tally), -1);
+  assert_int_equal(err.kind, ERR_CONFLICT);
+  source_free(&s->source);
+}
+
 // ---- what must not be used ------------------------------------------------------------------
 
 static const struct setup in_place = {.in_place = true, .lanes = 1, .tells = true};
@@ -397,6 +532,19 @@ static void a_source_that_does_not_tell(void **state)
   }
 }
 
+// The first part comes out shorter, so what is behind it has the same bytes in another place.
+static void parts_that_move(void **state)
+{
+  (void)state;
+  struct memory_source *s = new_source(packed.tells);
+  struct tally tally;
+  wipe();
+  assert_false(copy_killed(&packed, s, 10));
+  memset(s->bytes + MIB, 1, 100000);
+  finish(&packed, s, &tally);
+  source_free(&s->source);
+}
+
 // ---- damage ---------------------------------------------------------------------------------
 
 // The same checkpoint, cut and flipped here and there, and a copy with each.
@@ -424,11 +572,16 @@ int main(void)
       cmocka_unit_test(killed_at_each_step),
       cmocka_unit_test(killed_again_and_again),
       cmocka_unit_test(killed_at_random),
+      cmocka_unit_test(killed_around_its_renaming),
+      cmocka_unit_test(a_finished_file_that_is_not_ours),
+      cmocka_unit_test(killed_between_link_and_unlink),
+      cmocka_unit_test(a_finished_file_of_another_source),
       cmocka_unit_test(another_source),
       cmocka_unit_test(another_format),
       cmocka_unit_test(what_was_begun_is_gone),
       cmocka_unit_test(another_target_of_that_name),
       cmocka_unit_test(a_source_that_does_not_tell),
+      cmocka_unit_test(parts_that_move),
       cmocka_unit_test(copies_with_damaged_checkpoints),
   };
   return cmocka_run_group_tests(tests, NULL, help_cleanup);

@@ -220,6 +220,43 @@ static void only_what_is_durable_counts_after_a_restart(void **state)
   free(other);
 }
 
+static void expect_state(const uint8_t *bytes, size_t length, const char *expected)
+{
+  const char *path = help_path("damaged");
+  struct checkpoint *c;
+  help_write_file(path, bytes, length);
+  assert_int_equal(chmod(path, 0600), 0);
+  assert_int_equal(checkpoint_open(path, &c, &err), 0);
+  assert_non_null(checkpoint_found(c));
+  assert_string_equal(checkpoint_found(c)->state, expected);
+  checkpoint_close(c);
+}
+
+// The last state counts, and after a restart the last one that was made durable.
+static void states_of_the_target(void **state)
+{
+  (void)state;
+  static const struct {
+    const char *state;
+    bool durable;
+    const char *after_restart;
+  } rows[] = {{"one", false, "word"}, {"two", true, "two"}, {"three", false, "two"}};
+  size_t length;
+  free(make_journal(&length));
+  for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+    struct checkpoint *c;
+    assert_int_equal(checkpoint_open(help_path("checkpoint"), &c, &err), 0);
+    assert_int_equal(checkpoint_resume(c, &err), 0);
+    assert_int_equal(checkpoint_note_state(c, rows[i].state, rows[i].durable, &err), 0);
+    checkpoint_close(c);
+    uint8_t *bytes = help_read_file(help_path("checkpoint"), &length);
+    expect_state(bytes, length, rows[i].state);
+    assert_int_equal(of_another_boot(bytes, length, bytes), length);
+    expect_state(bytes, length, rows[i].after_restart);
+    free(bytes);
+  }
+}
+
 // ---- the state of a SHA-256 -----------------------------------------------------------------
 
 static void sha_states(void **state)
@@ -263,6 +300,7 @@ int main(void)
       cmocka_unit_test(not_a_checkpoint),
       cmocka_unit_test(cut_and_flipped_anywhere),
       cmocka_unit_test(only_what_is_durable_counts_after_a_restart),
+      cmocka_unit_test(states_of_the_target),
       cmocka_unit_test(sha_states),
   };
   return cmocka_run_group_tests(tests, NULL, help_cleanup);

@@ -167,6 +167,47 @@ static void test_plans(void **state)
   }
 }
 
+// Of the deletions of a plan, those in whose place others must come: "TOO MANY | REPLACED".
+static const struct {
+  const char *sentence;
+  struct set_wish wish;
+  const char *clones, *deletes;
+} divisions[] = {
+    {"a scale-down replaces nothing", WISH(.replicas = 1), "0n 1n 2n", "-2 -1 |"},
+    {"also of what is old", WISH(.replicas = 1, .partition = 9), "0o 1o 2o", "-2 -1 |"},
+    {"nor does an end", WISH(.replicas = 0), "0o 1o", "-1 -0 |"},
+    {"a roll-out does", WISH(.replicas = 3, .max_unavailable = 2), "0o 1o 2o", "| -2 -1"},
+    {"of broken ones as well", WISH(.replicas = 3, .max_unavailable = 1), "0of 1o 2o", "| -0"},
+    {"of what does not answer", WISH(.replicas = 3, .max_unavailable = 1), "0ou 1ou 2ou", "| -2"},
+    {"with a surge that is ready", WISH(.replicas = 3, .max_surge = 1), "0o 1o 2o 3n", "| -2"},
+    {"the surge itself is not replaced", WISH(.replicas = 3, .max_surge = 1), "0n 1n 2n 3n",
+     "-3 |"},
+    {"both at once", WISH(.replicas = 2, .max_unavailable = 1), "0o 1o 2n", "-2 | -1"},
+    {"nothing goes", WISH(.replicas = 2), "0n 1n", "|"},
+};
+
+static void test_replaced(void **state)
+{
+  (void)state;
+  for (size_t i = 0; i < ARRAY_SIZE(divisions); i++) {
+    struct set_clone clones[CLONES_MAX];
+    struct set_plan p;
+    struct buf b CLEANUP(buf_release) = BUF_INIT(4096);
+    size_t count = clones_of(divisions[i].clones, clones);
+    assert_int_equal(set_plan(&divisions[i].wish, clones, count, CLONES_MAX, &p), 0);
+    assert_true(p.replaced_count <= p.delete_count);
+    for (size_t k = 0; k <= p.delete_count; k++) {
+      if (k == p.delete_count - p.replaced_count)
+        buf_adds(&b, b.length ? " |" : "|");
+      if (k < p.delete_count)
+        buf_printf(&b, "%s-%lld", b.length ? " " : "", (long long)clones[p.deletes[k]].ordinal);
+    }
+    if (strcmp(buf_str(&b), divisions[i].deletes) != 0)
+      fail_msg("%s: '%s', not '%s'", divisions[i].sentence, buf_str(&b), divisions[i].deletes);
+    set_plan_release(&p);
+  }
+}
+
 static void test_counts(void **state)
 {
   (void)state;
@@ -299,9 +340,13 @@ static void test_names(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_plans),   cmocka_unit_test(test_counts),
-      cmocka_unit_test(test_burst),   cmocka_unit_test(test_wishes_out_of_bounds),
-      cmocka_unit_test(test_amounts), cmocka_unit_test(test_ten_thousand),
+      cmocka_unit_test(test_plans),
+      cmocka_unit_test(test_counts),
+      cmocka_unit_test(test_replaced),
+      cmocka_unit_test(test_burst),
+      cmocka_unit_test(test_wishes_out_of_bounds),
+      cmocka_unit_test(test_amounts),
+      cmocka_unit_test(test_ten_thousand),
       cmocka_unit_test(test_names),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
