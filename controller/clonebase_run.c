@@ -90,14 +90,15 @@ static uint64_t look(struct basing *b)
   return facts | BASE_FACT(EXISTS);
 }
 
-// Asked while it matters: of a machine that is to be copied.
+// Asked while it matters: of a machine that is to be copied, and of an image.
 static void find_who_copies(struct basing *b)
 {
   struct provider *p;
-  if (!b->spec->vm || b->spec->vm->take != BASE_COPY || b->k.err.kind != ERR_NONE)
+  bool copies = b->spec->image || (b->spec->vm && b->spec->vm->take == BASE_COPY);
+  if (!copies || b->k.err.kind != ERR_NONE || basing_provider(b, &p, &b->k.err) != 0)
     return;
-  if (basing_provider(b, &p, &b->k.err) == 0)
-    b->copies_itself = provider_copies_machines(p);
+  b->copies_itself = provider_copies_machines(p);
+  b->takes_images = provider_takes_images(p);
 }
 
 static uint64_t observe(struct basing *b)
@@ -130,6 +131,7 @@ static void make_order(struct basing *b, struct base_order *ret)
 {
   const struct clonebase_template *t = b->spec->template_;
   const struct clonebase_vm *vm = b->spec->vm;
+  const struct clonebase_image *image = basing_streams(b) ? b->spec->image : NULL;
   *ret = (struct base_order){
       .name = keeping_far_name(b->k.o),
       .uid = str_dup(b->k.o->meta.uid),
@@ -142,6 +144,7 @@ static void make_order(struct basing *b, struct base_order *ret)
       .server = str_dup(t ? t->server : NULL),
       .alias = str_dup(t ? t->alias : NULL),
       .fingerprint = str_dup(t ? t->fingerprint : NULL),
+      .image = image ? str_printf("%s/%s", image->store.name, image->path) : NULL,
       // What a VMMigration brought was given them by it.
       .storage = str_dup(b->machine ? NULL : b->spec->storage),
       .cpus = b->machine ? 0 : b->spec->cpus,
@@ -229,6 +232,8 @@ static int act_check(struct basing *b, struct err *err)
   int rc = b->spec->storage
                ? storage_check(b->k.m, provider_access_spec(&b->k.access), b->spec->storage, err)
                : 0;
+  if (rc == 0 && basing_streams(b))
+    rc = basing_look_at_image(b, &order, &f, err);
   if (rc == 0 && !basing_needs_disks(b))
     rc = provider_base_check(p, &order, &f, err);
   table_release(&base_order_table, &order);
@@ -262,10 +267,15 @@ static int act_make(struct basing *b, struct err *err)
   uint64_t ignored = 0;
   if (basing_provider(b, &p, err) != 0)
     return -1;
+  struct feed_source *source = NULL;
+  if (basing_streams(b) && basing_source(b, &source, err) != 0)
+    return -1;
   make_order(b, &order);
+  order.source = source;
   struct owned o = keeping_owned_view(b->k.owned->items);
   int rc = provider_base_make(p, &order, &o, &seen, err);
   table_release(&base_order_table, &order);
+  feed_source_unref(source);
   if (rc != 0)
     return -1;
   take_seen(b, &seen, &ignored);

@@ -34,11 +34,13 @@ static void test_base_of_nothing(void **state)
   struct base_order b cleanup_base = {0};
   struct findings found cleanup_found = {0};
   base_order_make(&b);
-  char **source = b.vm ? &b.vm : b.template_ ? &b.template_ : &b.alias;
+  char **source = b.vm ? &b.vm : b.template_ ? &b.template_ : b.image ? &b.image : &b.alias;
   if (!*source)
     source = &b.fingerprint;
   free(*source);
   *source = str_dup("cf-there-is-no-such");
+  if (b.image)
+    bench_image(&b);
   struct err failure = ERR_INIT;
   if (provider_base_check(provider, &b, &found, &failure) == 0)
     assert_true(refused(&found));
@@ -80,6 +82,8 @@ static void test_base_crash(void **state)
   OK(provider_base_make(provider, &b, &o, &seen, err)); // begins
   assert_in_range(seen.percent, 0, 100);
   bench_reopen();
+  if (b.image)
+    bench_image(&b);
   base_seen_release(&seen);
   OK(base_complete(&b, &o, &seen, err));
   assert_string_equal(seen.id, the_base_seen()->id);
