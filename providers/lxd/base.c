@@ -306,6 +306,18 @@ static int begin(struct lxd *l, const struct base_order *b, struct json_object *
   return begin_copy(l, b, NULL, err);
 }
 
+// The daemon unpacks an image only now. One that is broken, or too large, is not kept for a second
+// try: the object in the store may be another by then.
+static int undo_uploaded(struct lxd *l, const struct base_order *b, const struct err *failed,
+                         struct err *err)
+{
+  struct err ignored = ERR_INIT; // it bears our mark, and is found again
+  lxd_upload_drop(l, b->name, b->owner, true, &ignored);
+  if (failed->kind == ERR_PROTOCOL && strstr(failed->message, "Unpack failed"))
+    return err_set(err, ERR_CORRUPT, "LXD cannot read the image: %s", failed->message);
+  return err_set(err, failed->kind, "%s", failed->message);
+}
+
 static int step(struct lxd *l, const struct base_order *b, const char *id, bool *ret_again,
                 struct base_seen *ret, struct err *err)
 {
@@ -320,6 +332,8 @@ static int step(struct lxd *l, const struct base_order *b, const char *id, bool 
   if (instance && !ours && !b->convert)
     return lxd_check_mark(instance, b->owner, err);
   if (settled != 0 && !(ours && failed.kind == ERR_EXISTS)) { // begun twice, around a crash
+    if (b->image)
+      return undo_uploaded(l, b, &failed, err);
     if (err)
       *err = failed;
     return -1;

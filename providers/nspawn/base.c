@@ -311,11 +311,9 @@ static int make(struct host *h, const struct base_order *b, struct record *r, bo
 }
 
 // What is left of an archive that could not be unpacked goes, so that the name is free for others.
-static int give_up(struct host *h, const struct base_order *b)
+static int give_up(struct host *h, const struct base_order *b, int *lock)
 {
-  cleanup_close int lock = -1;
-  if (b->image && ns_machine_lock(h, b->name, &lock, NULL) == 0 &&
-      ns_discard(h, b->name, false, &lock, NULL) == 0)
+  if (*lock >= 0 && ns_discard(h, b->name, false, lock, NULL) == 0)
     ns_record_remove(h, b->name, NULL);
   return -1;
 }
@@ -341,12 +339,12 @@ int ns_base_make(void *handle, const struct base_order *b, const struct owned *o
   char digest[FEED_DIGEST_TEXT] = "";
   enum task_state copy = ns_task_wait(h, b->name, PATIENCE_MS, err);
   if (b->image && copy != TASK_RUNS) // what was a task then was a removal
-    copy = ns_image_wait(h, b->name, PATIENCE_MS, &percent, digest, err);
+    copy = ns_image_wait(h, b->name, PATIENCE_MS, &percent, digest, &lock, err);
   if (copy == TASK_FAILED)
-    return give_up(h, b);
+    return give_up(h, b, &lock);
   if (copy == TASK_RUNS)
     return under_way(h, o, percent, ret, err);
-  if (ns_machine_lock(h, b->name, &lock, err) != 0 || begin(h, b, &r, err) != 0)
+  if ((lock < 0 && ns_machine_lock(h, b->name, &lock, err) != 0) || begin(h, b, &r, err) != 0)
     return -1;
   if (digest[0])
     str_set(&r.digest, digest);

@@ -36,6 +36,7 @@ struct image_task { // an image that is being unpacked (image.c)
   char *name;       // of the base; NULL = free slot
   struct feed *feed;
   struct unpack *work; // its own; only read once it is over
+  int lock;            // the machine's
 };
 
 struct host {
@@ -87,11 +88,12 @@ int ns_image_check(const struct host *h, const struct base_order *b, struct find
 // Begins to unpack it into parts/NAME, an empty folder; takes the lock over.
 int ns_image_start(struct host *h, const char *name, struct feed_source *source, int *lock,
                    struct err *err);
-// As ns_task_wait(); DONE gives its SHA-256, RUNS how far it is.
+// As ns_task_wait(); DONE gives its SHA-256, RUNS how far it is. At the end the lock is yours.
 enum task_state ns_image_wait(struct host *h, const char *name, int64_t patience_ms,
-                              int64_t *ret_percent, char ret_digest[FEED_DIGEST_TEXT],
+                              int64_t *ret_percent, char ret_digest[FEED_DIGEST_TEXT], int *lock,
                               struct err *err);
-void ns_image_cancel(struct host *h, const char *name); // nothing of that name: nothing
+// Ends it; the lock is yours. Nothing of that name: nothing.
+void ns_image_cancel(struct host *h, const char *name, int *lock);
 void ns_images_end(struct host *h);
 
 // ---- record.c ----

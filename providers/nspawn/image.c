@@ -219,6 +219,10 @@ static int unpack_run(struct feed *f, void *arg, struct err *err)
                    feed_format_names[format]);
   if (run_tar(f, u, format, size, err) != 0 || check_root(u->part, err) != 0)
     return -1;
+  // Whole also after a power failure; and what btrfs has not written yet would count as a change of
+  // the base later.
+  if (syncfs(u->part) != 0)
+    return err_errno(err, errno, "write what was unpacked");
   return feed_digest(f, u->digest, err);
 }
 
@@ -226,7 +230,8 @@ static void unpack_free(void *arg)
 {
   struct unpack *u = arg;
   close(u->part);
-  close(u->lock);
+  if (u->lock >= 0)
+    close(u->lock);
   free(u);
 }
 
@@ -242,9 +247,15 @@ static struct image_task *slot_of(struct host *h, const char *name)
   return NULL;
 }
 
-static void slot_free(struct image_task *t)
+// What unpacks may leave a child that dies a moment later with the lock in its hand: so the lock is
+// handed on, not let go and taken again.
+static void slot_free(struct image_task *t, int *lock)
 {
   feed_free(t->feed);
+  if (lock)
+    *lock = TAKE_FD(t->lock);
+  else
+    close(t->lock);
   free(t->name);
   *t = (struct image_task){0};
 }
@@ -266,16 +277,21 @@ int ns_image_start(struct host *h, const char *name, struct feed_source *source,
     free(u);
     return err_errno(err, errno, "open %s", path);
   }
-  u->lock = TAKE_FD(*lock);
+  u->lock = fcntl(*lock, F_DUPFD_CLOEXEC, 3);
+  if (u->lock < 0) {
+    unpack_free(u);
+    return err_errno(err, errno, "keep the lock of %s", name);
+  }
   if (feed_start(source, &unpacking, u, &t->feed, err) != 0)
     return -1;
+  t->lock = TAKE_FD(*lock);
   t->name = TAKE(copy);
   t->work = u;
   return 0;
 }
 
 enum task_state ns_image_wait(struct host *h, const char *name, int64_t patience_ms,
-                              int64_t *ret_percent, char ret_digest[FEED_DIGEST_TEXT],
+                              int64_t *ret_percent, char ret_digest[FEED_DIGEST_TEXT], int *lock,
                               struct err *err)
 {
   struct image_task *t = slot_of(h, name);
@@ -287,20 +303,20 @@ enum task_state ns_image_wait(struct host *h, const char *name, int64_t patience
     return TASK_RUNS;
   if (state == FEED_DONE)
     memcpy(ret_digest, t->work->digest, FEED_DIGEST_TEXT);
-  slot_free(t);
+  slot_free(t, lock);
   return state == FEED_DONE ? TASK_DONE : TASK_FAILED;
 }
 
-void ns_image_cancel(struct host *h, const char *name)
+void ns_image_cancel(struct host *h, const char *name, int *lock)
 {
   struct image_task *t = slot_of(h, name);
   if (t)
-    slot_free(t);
+    slot_free(t, lock);
 }
 
 void ns_images_end(struct host *h)
 {
   for (size_t i = 0; i < NSPAWN_IMAGES_MAX; i++)
     if (h->images[i].name)
-      slot_free(&h->images[i]);
+      slot_free(&h->images[i], NULL);
 }

@@ -290,7 +290,7 @@ pattern_suite() { # WHAT PATTERN
 images() {
   local name
   describe image ".base = {image: \"$archives/root.tar\"} | .modes = $1 | .noSource = true | .host.baseChange[2] |= (\"$2\" + .)"
-  for name in check of_nothing plan crash seen of_others in_use remove changed; do
+  for name in check of_nothing plan crash seen of_others cancelled in_use remove changed; do
     pattern_suite "$3, an image: base $name" "test_base_$name"
   done
   pattern_suite "$3, an image: a clone of it runs a command" test_exec
