@@ -282,10 +282,9 @@ static int act_make(struct basing *b, struct err *err)
   if (seen.done && start_source(b, p, err) != 0)
     return -1;
   b->st->memory.made = seen.done;
-  if (!seen.done && seen.percent > 0) {
-    free(b->percent);
-    b->percent = str_printf("%lld%%", (long long)seen.percent);
-  }
+  cleanup_free char *percent =
+      !seen.done && seen.percent > 0 ? str_printf("%lld%%", (long long)seen.percent) : NULL;
+  str_set(&b->st->summary.progress, percent);
   return 0;
 }
 
@@ -347,7 +346,8 @@ static int (*const actions[BASE_ACT_COUNT])(struct basing *b, struct err *err) =
 
 // ---- saying ---------------------------------------------------------------------------------
 
-static void summarize(struct basing *b)
+// act_make() says by itself how far it is.
+static void summarize(struct basing *b, bool making)
 {
   const struct clonebase_spec *s = b->spec;
   cleanup_free char *source =
@@ -358,7 +358,8 @@ static void summarize(struct basing *b)
                                                                    : s->template_->fingerprint);
   str_set(&b->st->summary.provider, s->provider.name);
   str_set(&b->st->summary.source, source);
-  str_set(&b->st->summary.progress, b->st->memory.made ? NULL : b->percent);
+  if (!making)
+    str_set(&b->st->summary.progress, b->st->memory.made ? NULL : b->percent);
 }
 
 static void say(struct basing *b, const struct base_step *step)
@@ -378,7 +379,7 @@ static void say(struct basing *b, const struct base_step *step)
   condition_set(b->k.conditions, "Modified", b->st->modified ? CONDITION_TRUE : CONDITION_FALSE,
                 b->st->modified ? "ContentChanged" : "AsRegistered", "", b->k.o->meta.generation,
                 b->k.now_ms);
-  summarize(b);
+  summarize(b, step->action == BASE_ACT_MAKE);
 }
 
 // Whoever waits for this base looks again when it becomes ready.
