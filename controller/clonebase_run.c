@@ -118,7 +118,10 @@ static uint64_t observe(struct basing *b)
                    bit(b->st->memory.checked, BASE_FACT(CHECKED)) |
                    bit(basing_needs_disks(b), BASE_FACT(NEEDS_DISKS)) |
                    bit(planned, BASE_FACT(PLANNED)) | bit(made, BASE_FACT(MADE));
-  if (basing_needs_disks(b) && !made && b->k.err.kind == ERR_NONE)
+  // Of an image that goes, nobody asked who takes it: there is a VMMigration if one was made.
+  bool migrates =
+      basing_needs_disks(b) && (!b->k.o->meta.deletion_timestamp || b->st->memory.migration);
+  if (migrates && !made && b->k.err.kind == ERR_NONE)
     facts |= basing_look_at_migration(b);
   if (planned && made && !(facts & (BASE_FACT(ERROR) | BASE_FACT(HICCUP))))
     facts |= look(b);
