@@ -25,7 +25,8 @@ int basing_provider(struct basing *b, struct provider **ret, struct err *err)
 
 bool basing_needs_disks(const struct basing *b)
 {
-  return b->spec->image || (b->spec->vm && b->spec->vm->take == BASE_COPY && !b->copies_itself);
+  return (b->spec->image && !b->takes_images) ||
+         (b->spec->vm && b->spec->vm->take == BASE_COPY && !b->copies_itself);
 }
 
 static void migration_name(const struct basing *b, char ret[254])

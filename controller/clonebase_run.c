@@ -90,14 +90,15 @@ static uint64_t look(struct basing *b)
   return facts | BASE_FACT(EXISTS);
 }
 
-// Asked while it matters: of a machine that is to be copied.
+// Asked while it matters: of a machine that is to be copied, and of an image.
 static void find_who_copies(struct basing *b)
 {
   struct provider *p;
-  if (!b->spec->vm || b->spec->vm->take != BASE_COPY || b->k.err.kind != ERR_NONE)
+  bool copies = b->spec->image || (b->spec->vm && b->spec->vm->take == BASE_COPY);
+  if (!copies || b->k.err.kind != ERR_NONE || basing_provider(b, &p, &b->k.err) != 0)
     return;
-  if (basing_provider(b, &p, &b->k.err) == 0)
-    b->copies_itself = provider_copies_machines(p);
+  b->copies_itself = provider_copies_machines(p);
+  b->takes_images = provider_takes_images(p);
 }
 
 static uint64_t observe(struct basing *b)
@@ -117,7 +118,10 @@ static uint64_t observe(struct basing *b)
                    bit(b->st->memory.checked, BASE_FACT(CHECKED)) |
                    bit(basing_needs_disks(b), BASE_FACT(NEEDS_DISKS)) |
                    bit(planned, BASE_FACT(PLANNED)) | bit(made, BASE_FACT(MADE));
-  if (basing_needs_disks(b) && !made && b->k.err.kind == ERR_NONE)
+  // Of an image that goes, nobody asked who takes it: there is a VMMigration if one was made.
+  bool migrates =
+      basing_needs_disks(b) && (!b->k.o->meta.deletion_timestamp || b->st->memory.migration);
+  if (migrates && !made && b->k.err.kind == ERR_NONE)
     facts |= basing_look_at_migration(b);
   if (planned && made && !(facts & (BASE_FACT(ERROR) | BASE_FACT(HICCUP))))
     facts |= look(b);
@@ -130,6 +134,7 @@ static void make_order(struct basing *b, struct base_order *ret)
 {
   const struct clonebase_template *t = b->spec->template_;
   const struct clonebase_vm *vm = b->spec->vm;
+  const struct clonebase_image *image = basing_streams(b) ? b->spec->image : NULL;
   *ret = (struct base_order){
       .name = keeping_far_name(b->k.o),
       .uid = str_dup(b->k.o->meta.uid),
@@ -142,6 +147,7 @@ static void make_order(struct basing *b, struct base_order *ret)
       .server = str_dup(t ? t->server : NULL),
       .alias = str_dup(t ? t->alias : NULL),
       .fingerprint = str_dup(t ? t->fingerprint : NULL),
+      .image = image ? str_printf("%s/%s", image->store.name, image->path) : NULL,
       // What a VMMigration brought was given them by it.
       .storage = str_dup(b->machine ? NULL : b->spec->storage),
       .cpus = b->machine ? 0 : b->spec->cpus,
@@ -230,6 +236,8 @@ static int act_check(struct basing *b, struct err *err)
   int rc = b->spec->storage
                ? storage_check(b->k.m, provider_access_spec(&b->k.access), b->spec->storage, err)
                : 0;
+  if (rc == 0 && basing_streams(b))
+    rc = basing_look_at_image(b, &order, &f, err);
   if (rc == 0 && !basing_needs_disks(b))
     rc = provider_base_check(p, &order, &f, err);
   table_release(&base_order_table, &order);
@@ -263,20 +271,24 @@ static int act_make(struct basing *b, struct err *err)
   uint64_t ignored = 0;
   if (basing_provider(b, &p, err) != 0)
     return -1;
+  struct feed_source *source = NULL;
+  if (basing_streams(b) && basing_source(b, &source, err) != 0)
+    return -1;
   make_order(b, &order);
+  order.source = source;
   struct owned o = keeping_owned_view(b->k.owned->items);
   int rc = provider_base_make(p, &order, &o, &seen, err);
   table_release(&base_order_table, &order);
+  feed_source_unref(source);
   if (rc != 0)
     return -1;
   take_seen(b, &seen, &ignored);
   if (seen.done && start_source(b, p, err) != 0)
     return -1;
   b->st->memory.made = seen.done;
-  if (!seen.done && seen.percent > 0) {
-    free(b->percent);
-    b->percent = str_printf("%lld%%", (long long)seen.percent);
-  }
+  cleanup_free char *percent =
+      !seen.done && seen.percent > 0 ? str_printf("%lld%%", (long long)seen.percent) : NULL;
+  str_set(&b->st->summary.progress, percent);
   return 0;
 }
 
@@ -338,7 +350,8 @@ static int (*const actions[BASE_ACT_COUNT])(struct basing *b, struct err *err) =
 
 // ---- saying ---------------------------------------------------------------------------------
 
-static void summarize(struct basing *b)
+// act_make() says by itself how far it is.
+static void summarize(struct basing *b, bool making)
 {
   const struct clonebase_spec *s = b->spec;
   cleanup_free char *source =
@@ -349,7 +362,8 @@ static void summarize(struct basing *b)
                                                                    : s->template_->fingerprint);
   str_set(&b->st->summary.provider, s->provider.name);
   str_set(&b->st->summary.source, source);
-  str_set(&b->st->summary.progress, b->st->memory.made ? NULL : b->percent);
+  if (!making)
+    str_set(&b->st->summary.progress, b->st->memory.made ? NULL : b->percent);
 }
 
 static void say(struct basing *b, const struct base_step *step)
@@ -369,7 +383,7 @@ static void say(struct basing *b, const struct base_step *step)
   condition_set(b->k.conditions, "Modified", b->st->modified ? CONDITION_TRUE : CONDITION_FALSE,
                 b->st->modified ? "ContentChanged" : "AsRegistered", "", b->k.o->meta.generation,
                 b->k.now_ms);
-  summarize(b);
+  summarize(b, step->action == BASE_ACT_MAKE);
 }
 
 // Whoever waits for this base looks again when it becomes ready.

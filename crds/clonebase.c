@@ -62,10 +62,12 @@ static const struct field image_fields[] = {
      .help = "ImageStore that the image is in."},
     {"path", FIELD_STRING, AT(clonebase_image, path), .required = true, .min = 1,
      .max = LIMIT_KEY_BYTES, .pattern = LINE_PATTERN,
-     .help = "Folder that drover exported to, or one bare image, as a path in the store."},
+     .help =
+         "Path in the store. Libvirt: a folder that drover exported to, or one bare image. LXD: "
+         "an image as it exports them, in one file. Nspawn: a root file system as a tar archive."},
     {"firmware", FIELD_ENUM, AT(clonebase_image, firmware), .names = firmware_names,
      .help = "What starts the machine; by default as the image says. A bare image says nothing: it "
-             "needs this, cpus and memory."},
+             "needs this, cpus and memory. Not with LXD and Nspawn."},
 };
 static const struct table image_table =
     TABLE_WITH_RULES(struct clonebase_image, image_fields, image_rules);
@@ -166,7 +168,7 @@ static const struct field spec_fields[] = {
     {"vm", FIELD_POINTER, AT(clonebase_spec, vm), &vm_table,
      .help = "A machine there that it is made of. Cannot be changed."},
     {"image", FIELD_POINTER, AT(clonebase_spec, image), &image_table,
-     .help = "Disk images in a store that it is made of. Cannot be changed."},
+     .help = "An image in a store that it is made of. Cannot be changed."},
     {"template", FIELD_POINTER, AT(clonebase_spec, template_), &template_table,
      .help = "A template or image that the platform has or downloads. Cannot be changed."},
     {"cpus", FIELD_INT, AT(clonebase_spec, cpus), .min = 1, .max = 1024,

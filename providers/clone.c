@@ -30,6 +30,9 @@ static const struct field base_order_fields[] = {
     TEXT(base_order, "vm", vm), FLAG(base_order, "convert", convert),
     TEXT(base_order, "template", template_), TEXT(base_order, "server", server),
     TEXT(base_order, "alias", alias), TEXT(base_order, "fingerprint", fingerprint),
+    TEXT(base_order, "image", image),
+    {"imageFormat", FIELD_ENUM, offsetof(struct base_order, image_format), .names = feed_format_names},
+    NUMBER(base_order, "imageBytes", image_bytes),
     TEXT(base_order, "storage", storage), NUMBER(base_order, "cpus", cpus),
     NUMBER(base_order, "memoryBytes", memory_bytes),
 };
@@ -129,7 +132,8 @@ struct clone_call {
   // arguments
   const struct table *order_table;
   void *order;
-  char *text; // path or name
+  struct feed_source *source; // of a base_order
+  char *text;                 // path or name
   void *bytes;
   size_t length;
   // results
@@ -148,6 +152,7 @@ static void call_free(void *arg)
   if (c->order)
     table_release(c->order_table, c->order);
   free(c->order);
+  feed_source_unref(c->source);
   free(c->text);
   if (c->bytes)
     explicit_bzero(c->bytes, c->length); // a file may hold secrets
@@ -169,6 +174,7 @@ struct given {
   const struct table *order_table;
   const void *order;
   const struct owned *owned;
+  struct feed_source *source;
   const char *id, *text;
   int number;
   const void *bytes;
@@ -196,6 +202,7 @@ static int fill(struct job *job, const struct given *g, struct err *err)
   if (g->bytes)
     memcpy(c->bytes, g->bytes, g->length);
   c->length = g->length;
+  c->source = g->source ? feed_source_ref(g->source) : NULL;
   if (g->order && table_copy(g->order_table, g->order, c->order, err) != 0)
     return -1;
   return g->owned ? table_copy(&owned_table, g->owned, &job->owned, err) : 0;
@@ -209,6 +216,11 @@ bool provider_can_clone(const struct provider *p)
 bool provider_copies_machines(const struct provider *p)
 {
   return provider_can_clone(p) && p->ops->clones->copies_machines;
+}
+
+bool provider_takes_images(const struct provider *p)
+{
+  return provider_can_clone(p) && p->ops->clones->takes_images;
 }
 
 // The machine that a verb is about: NULL for those about a base, or all.
@@ -267,7 +279,6 @@ static int run_plain(struct provider *p, const struct given *g, struct err *err)
   }
 RUN(base_check, c->order, &c->findings)
 RUN(base_plan, c->order, &c->owned)
-RUN(base_make, c->order, &job->owned, &c->base)
 RUN(base_get, &job->owned, &c->base)
 RUN(base_release, &job->owned, c->text)
 RUN(clone_check, c->order, &c->findings)
@@ -284,6 +295,14 @@ RUN(rollback, job->text, c->text)
 RUN(snapshots, job->text, &c->strings)
 RUN(snapshot_remove, job->text, c->text)
 RUN(console, job->text, &c->strings)
+
+static int run_base_make(const struct provider_ops *ops, void *h, struct job *job, struct err *err)
+{
+  struct clone_call *c = job->extra;
+  struct base_order *b = c->order;
+  b->source = c->source;
+  return ops->clones->base_make(h, b, &job->owned, &c->base, err);
+}
 
 // ---- the verbs ---------------------------------------------------------------------------------
 
@@ -312,7 +331,7 @@ int provider_base_plan(struct provider *p, const struct base_order *b, struct ow
 int provider_base_make(struct provider *p, const struct base_order *b, const struct owned *o,
                        struct base_seen *ret, struct err *err)
 {
-  struct given g = {run_base_make, "make a base", &base_order_table, b, o};
+  struct given g = {run_base_make, "make a base", &base_order_table, b, o, b->source};
   return RUN_MOVE(p, &g, base, ret, err);
 }
 

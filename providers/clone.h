@@ -15,6 +15,7 @@
 // those entries (kinds "Base" and "Clone"): ERR_BUSY means that it is under way, ask again.
 #pragma once
 
+#include "providers/feed.h"
 #include "providers/provider.h"
 
 enum clone_mode { CLONE_LINKED, CLONE_PREFER_LINKED, CLONE_REFLINK, CLONE_FULL };
@@ -25,7 +26,7 @@ extern const char *const clone_mode_names[]; // "Linked", "PreferLinked", "Refli
 #define CLONE_ARGV_MAX       256
 #define CLONE_FILE_BYTES_MAX (64ll << 20) // of push and pull
 
-// A base to be registered. Exactly one of vm and template_ is set, or server and alias.
+// A base to be registered. Exactly one of vm, template_ and image is set, or server and alias.
 struct base_order {
   char *name;        // what it is called on the platform: "NAME-UIDHEAD"
   char *uid, *owner; // of the CloneBase; mark
@@ -33,6 +34,11 @@ struct base_order {
   bool convert;
   char *template_; // "template": an image or template there already, used as it is
   char *server, *alias, *fingerprint; // an image that the platform downloads
+  char *image;                        // an object of a store, for people: "STORE/PATH"
+  int image_format;                   // enum feed_format, as it begins; of base_check() only
+  int64_t image_bytes;                // its length; of base_check() only
+  struct feed_source *source;         // its bytes, for base_make(), which takes a reference when it
+                                      // begins; borrowed, and no part of the table
   char *storage;                      // pool or folder; NULL = the provider's default
   int64_t cpus, memory_bytes;         // of machines from a template; 0 = the platform's default
 };
@@ -135,6 +141,8 @@ void clone_mac(const struct clone_order *c, size_t nic, char ret[CLONE_MAC_BYTES
 bool provider_can_clone(const struct provider *p);
 // Whether base_make() copies a machine by itself; else disks must be brought by who asks.
 bool provider_copies_machines(const struct provider *p);
+// Whether base_make() takes an image as a stream of bytes; else its disks must be brought.
+bool provider_takes_images(const struct provider *p);
 
 // What stands against this base: no such machine, it runs (and may not be stopped), no space.
 int provider_base_check(struct provider *p, const struct base_order *b, struct findings *f,
@@ -192,6 +200,7 @@ int provider_console(struct provider *p, const char *id, struct strings *ret, st
 // The ops of one kind of provider; each as its wrapper above says.
 struct clone_ops {
   bool copies_machines; // base_make() with vm and without convert
+  bool takes_images;    // base_make() with image
   int (*base_check)(void *h, const struct base_order *b, struct findings *f, struct err *err);
   int (*base_plan)(void *h, const struct base_order *b, struct owned *ret, struct err *err);
   int (*base_make)(void *h, const struct base_order *b, const struct owned *o,

@@ -17,7 +17,9 @@ char *lxd_revision(struct json_object *instance)
   const char *taken = lxd_text(s, "created_at"), *used = lxd_text(instance, "last_used_at");
   if (!s || !taken)
     return NULL;
-  return str_printf("%s/%s/%s", uuid ? uuid : "", taken, used ? used : "");
+  const char *image = lxd_config(instance, LXD_CONFIG_IMAGE); // its SHA-256
+  return str_printf("%s%s%s/%s/%s", image ? image : "", image ? "/" : "", uuid ? uuid : "", taken,
+                    used ? used : "");
 }
 
 int lxd_base_plan(void *h, const struct base_order *b, struct owned *ret, struct err *err)
@@ -143,16 +145,8 @@ static int put_vm_source(struct lxd *l, const struct base_order *b, struct json_
   return 0;
 }
 
-static int put_image_source(struct lxd *l, const struct base_order *b, struct json_object *body,
-                            struct json_object *source, struct err *err)
+static void put_server_source(const struct base_order *b, struct json_object *source)
 {
-  cleanup_free char *pool = str_empty(b->storage) ? NULL : str_dup(b->storage);
-  struct json_object *devices = json_object_new_object(), *root = json_object_new_object();
-  struct json_object *profiles = json_object_new_array();
-  json_object_array_add(profiles, json_object_new_string("default"));
-  json_object_object_add(body, "profiles", profiles);
-  json_object_object_add(body, "devices", devices);
-  json_object_object_add(devices, "root", root);
   lxd_put(source, "type", "image");
   lxd_put(source, "mode", "pull");
   lxd_put(source, "protocol", "simplestreams");
@@ -161,6 +155,18 @@ static int put_image_source(struct lxd *l, const struct base_order *b, struct js
     lxd_put(source, "alias", b->alias);
   else
     lxd_put(source, "fingerprint", b->fingerprint);
+}
+
+static int put_root(struct lxd *l, const struct base_order *b, struct json_object *body,
+                    struct err *err)
+{
+  cleanup_free char *pool = str_empty(b->storage) ? NULL : str_dup(b->storage);
+  struct json_object *devices = json_object_new_object(), *root = json_object_new_object();
+  struct json_object *profiles = json_object_new_array();
+  json_object_array_add(profiles, json_object_new_string("default"));
+  json_object_object_add(body, "profiles", profiles);
+  json_object_object_add(body, "devices", devices);
+  json_object_object_add(devices, "root", root);
   if (!pool && lxd_pool_default(l, &pool, err) != 0)
     return -1;
   lxd_put(root, "type", "disk");
@@ -169,7 +175,25 @@ static int put_image_source(struct lxd *l, const struct base_order *b, struct js
   return 0;
 }
 
-static int begin_copy(struct lxd *l, const struct base_order *b, struct err *err)
+// One that was uploaded: the daemon knows whether a container or a VM is in it.
+static int put_uploaded_source(struct lxd *l, const char *fingerprint, struct json_object *body,
+                               struct json_object *source, struct json_object *config,
+                               struct err *err)
+{
+  cleanup_json struct json_object *image = NULL;
+  struct err failed = ERR_INIT;
+  if (lxd_image(l, fingerprint, &image, &failed) != 0) // one of somebody else's can go meanwhile
+    return err_set(err, failed.kind == ERR_NOT_FOUND ? ERR_BUSY : failed.kind, "%s",
+                   failed.message);
+  lxd_put(body, "type", lxd_text(image, "type"));
+  lxd_put(source, "type", "image");
+  lxd_put(source, "fingerprint", fingerprint);
+  lxd_put(config, LXD_CONFIG_IMAGE, fingerprint);
+  return 0;
+}
+
+static int begin_copy(struct lxd *l, const struct base_order *b, const char *fingerprint,
+                      struct err *err)
 {
   cleanup_json struct json_object *body = json_object_new_object();
   struct json_object *source = json_object_new_object(), *config = marks(b);
@@ -178,8 +202,11 @@ static int begin_copy(struct lxd *l, const struct base_order *b, struct err *err
   json_object_object_add(body, "config", config);
   lxd_put(body, "name", b->name);
   lxd_put(config, LXD_CONFIG_GUARD, "false");
-  int failed =
-      b->vm ? put_vm_source(l, b, body, source, err) : put_image_source(l, b, body, source, err);
+  int failed = b->vm ? put_vm_source(l, b, body, source, err) : put_root(l, b, body, err);
+  if (!failed && b->image)
+    failed = put_uploaded_source(l, fingerprint, body, source, config, err);
+  else if (!failed && !b->vm)
+    put_server_source(b, source);
   if (failed || lxd_call(l, "POST", "/1.0/instances", body, NULL, &operation, err) != 0)
     return -1;
   return lxd_begin(l, b->name, operation, err);
@@ -235,26 +262,60 @@ static bool is_whole(struct json_object *instance)
   return lxd_config(instance, LXD_CONFIG_TAKEN) || lxd_config(instance, LXD_CONFIG_TEMPLATE);
 }
 
+// The image has done its work: the base goes on without it.
+static int finish_uploaded(struct lxd *l, const struct base_order *b, struct json_object *instance,
+                           struct err *err)
+{
+  if (b->image && lxd_upload_drop(l, b->name, b->owner, true, err) != 0)
+    return -1;
+  return finish(l, instance, err);
+}
+
 // An instance that bears our mark: the next thing that it lacks.
-static int advance(struct lxd *l, struct json_object *instance, bool *ret_again, struct err *err)
+static int advance(struct lxd *l, const struct base_order *b, struct json_object *instance,
+                   bool *ret_again, struct err *err)
 {
   const char *name = lxd_text(instance, "name");
   *ret_again = is_whole(instance);
   if (!is_whole(instance))
     return lxd_undo_unless_busy(l, name, err);
   if (lxd_snapshot_of(instance, LXD_SNAPSHOT))
-    return finish(l, instance, err);
+    return finish_uploaded(l, b, instance, err);
   return begin_snapshot(l, name, err);
 }
 
-static int begin(struct lxd *l, const struct base_order *b, struct json_object *instance,
-                 struct err *err)
+static int begin_uploaded(struct lxd *l, const struct base_order *b, bool *ret_again,
+                          int64_t *ret_percent, struct err *err)
 {
+  cleanup_free char *fingerprint = NULL;
+  if (lxd_upload(l, b, &fingerprint, ret_percent, err) != 0)
+    return -1;
+  *ret_again = fingerprint != NULL;
+  return fingerprint ? begin_copy(l, b, fingerprint, err) : 0;
+}
+
+static int begin(struct lxd *l, const struct base_order *b, struct json_object *instance,
+                 bool *ret_again, int64_t *ret_percent, struct err *err)
+{
+  if (b->image)
+    return begin_uploaded(l, b, ret_again, ret_percent, err);
   if (b->convert)
     return instance
                ? take_over(l, b, instance, err)
                : err_set(err, ERR_NOT_FOUND, "there is no instance '%s' on %s", b->vm, l->endpoint);
-  return begin_copy(l, b, err);
+  return begin_copy(l, b, NULL, err);
+}
+
+// The daemon unpacks an image only now. One that is broken, or too large, is not kept for a second
+// try: the object in the store may be another by then.
+static int undo_uploaded(struct lxd *l, const struct base_order *b, const struct err *failed,
+                         struct err *err)
+{
+  struct err ignored = ERR_INIT; // it bears our mark, and is found again
+  lxd_upload_drop(l, b->name, b->owner, true, &ignored);
+  if (failed->kind == ERR_PROTOCOL && strstr(failed->message, "Unpack failed"))
+    return err_set(err, ERR_CORRUPT, "LXD cannot read the image: %s", failed->message);
+  return err_set(err, failed->kind, "%s", failed->message);
 }
 
 static int step(struct lxd *l, const struct base_order *b, const char *id, bool *ret_again,
@@ -271,6 +332,8 @@ static int step(struct lxd *l, const struct base_order *b, const char *id, bool 
   if (instance && !ours && !b->convert)
     return lxd_check_mark(instance, b->owner, err);
   if (settled != 0 && !(ours && failed.kind == ERR_EXISTS)) { // begun twice, around a crash
+    if (b->image)
+      return undo_uploaded(l, b, &failed, err);
     if (err)
       *err = failed;
     return -1;
@@ -281,7 +344,8 @@ static int step(struct lxd *l, const struct base_order *b, const char *id, bool 
   if (ours && is_made(instance))
     return fill(instance, true, 100, ret, err);
   *ret_again = true;
-  return ours ? advance(l, instance, ret_again, err) : begin(l, b, instance, err);
+  return ours ? advance(l, b, instance, ret_again, err)
+              : begin(l, b, instance, ret_again, &ret->percent, err);
 }
 
 int lxd_base_make(void *h, const struct base_order *b, const struct owned *o, struct base_seen *ret,

@@ -78,7 +78,11 @@ static int check_pool(struct lxd *l, const struct base_order *b, struct findings
                "the pool is not available", err);
   if (lxd_pool_space(l, &p, err) != 0)
     return -1;
-  return p.free_bytes == 0 ? say(f, "BaseSpace", NULL, "the pool has no space left", err) : 0;
+  if (p.free_bytes == 0)
+    return say(f, "BaseSpace", NULL, "the pool has no space left", err);
+  if (b->image && p.free_bytes > 0 && b->image_bytes > p.free_bytes)
+    return say(f, "BaseSpace", NULL, "the pool has less space than the image alone takes", err);
+  return 0;
 }
 
 int lxd_base_check(void *h, const struct base_order *b, struct findings *f, struct err *err)
@@ -88,7 +92,10 @@ int lxd_base_check(void *h, const struct base_order *b, struct findings *f, stru
     return check_template(l, b, f, err);
   if (b->vm && check_vm(l, b, f, err) != 0)
     return -1;
-  if (!b->vm && (str_empty(b->alias) || !str_starts(b->server ? b->server : "", "https://")) &&
+  if (b->image && lxd_upload_check(b, f, err) != 0)
+    return -1;
+  if (!b->vm && !b->image &&
+      (str_empty(b->alias) || !str_starts(b->server ? b->server : "", "https://")) &&
       say(f, "BaseImage", NULL, "an image server is named by an https:// URL and an alias", err) !=
           0)
     return -1;

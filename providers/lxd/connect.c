@@ -129,6 +129,7 @@ int lxd_open(const struct provider_config *c, const struct address_filter *allow
 void lxd_close(void *h)
 {
   struct lxd *l = h;
+  lxd_uploads_end(l);
   http_session_free(l->session);
   http_client_free(l->client);
   for (size_t i = 0; i < l->begun_count; i++) {

@@ -11,7 +11,7 @@
 //   files.c      files inside an instance
 //   probe.c      the daemon and what is on it
 //   from.c       what a clone is made of
-//   base.c       bases; base_check.c what stands against them
+//   base.c       bases; base_check.c what stands against them; upload.c images brought to them
 //   clone.c      clones; clone_body.c the request that makes one; clone_check.c; identity.c;
 //                host_key.c
 //   exec.c       commands, files and the console of an instance
@@ -31,6 +31,7 @@
 #include "providers/lxd/lxd.h"
 
 #define LXD_OPERATIONS_MAX  4096 // remembered ones
+#define LXD_UPLOADS_MAX     8    // at a time
 #define LXD_NAME_MAX        63   // of an instance
 #define LXD_ABSENT_MAX      16
 #define LXD_SNAPSHOT        "drover"
@@ -47,6 +48,7 @@
 #define LXD_CONFIG_POOL     "user.drover.base-pool" // where that lay
 #define LXD_CONFIG_INSIDE   "user.drover.inside"    // see identity.c
 #define LXD_CONFIG_TAKEN    "user.drover.converted" // "true": was somebody's before
+#define LXD_CONFIG_IMAGE    "user.drover.image"     // fingerprint of what was uploaded for it
 #define LXD_CONFIG_GUARD    "security.protection.delete"
 #define LXD_CONFIG_TEMPLATE "volatile.apply_template" // set once the storage of a new one is whole
 
@@ -67,6 +69,12 @@ struct lxd_absent { // an instance that was not there
   int64_t seen_ms;
 };
 
+struct lxd_upload {       // an image on its way (upload.c)
+  char *instance, *owner; // of the base; NULL = free slot
+  struct feed *feed;
+  struct carry *work; // its own; only read once it is over
+};
+
 struct lxd {
   struct http_client *client;
   struct http_session *session;
@@ -78,6 +86,7 @@ struct lxd {
   bool incus;
   struct lxd_begun *begun;
   size_t begun_count;
+  struct lxd_upload uploads[LXD_UPLOADS_MAX];
   int64_t begun_ms; // when the last one was begun
   bool alone;       // and none shortly before
   // ---- notes.c
@@ -236,6 +245,21 @@ int lxd_identify(struct lxd *l, const char *inside, const struct lxd_host_key *k
                  const struct clone_order *c, struct err *err);
 // Does a copy of what has this inside get a host key of ours?
 bool lxd_needs_host_key(const char *inside);
+
+// ---- upload.c ----
+
+// What stands against an image, by what is known of it.
+int lxd_upload_check(const struct base_order *b, struct findings *f, struct err *err);
+// Brings the image of a base to the daemon, or says how far it is: *ret_fingerprint (yours) is NULL
+// until it is there. One that an earlier call of this object brought is taken.
+int lxd_upload(struct lxd *l, const struct base_order *b, char **ret_fingerprint,
+               int64_t *ret_percent, struct err *err);
+// Ends what is on its way for that base, and removes the images that bear its mark. there: so is
+// its instance, for which the image came whole; else ERR_BUSY while the daemon is taking one that
+// may be it.
+int lxd_upload_drop(struct lxd *l, const char *instance, const char *owner, bool there,
+                    struct err *err);
+void lxd_uploads_end(struct lxd *l);
 
 // ---- from.c ----
 

@@ -101,6 +101,7 @@ static int check_target(void *h, const struct vm_target *t, struct findings *f, 
 
 static const struct clone_ops clones = {
     .copies_machines = true,
+    .takes_images = true,
     .base_check = lxd_base_check,
     .base_plan = lxd_base_plan,
     .base_make = lxd_base_make,

@@ -35,9 +35,9 @@ static int set_config(struct lxd *l, const char *id, const char *const *keys, co
 // It goes on without our marks.
 static int give_back(struct lxd *l, struct json_object *instance, struct err *err)
 {
-  static const char *const ours[] = {LXD_CONFIG_KIND,  LXD_CONFIG_STATE,  LXD_CONFIG_BASE,
-                                     LXD_CONFIG_POOL,  LXD_CONFIG_INSIDE, LXD_CONFIG_TAKEN,
-                                     LXD_CONFIG_GUARD, LXD_CONFIG_OWNER,  NULL};
+  static const char *const ours[] = {
+      LXD_CONFIG_KIND,  LXD_CONFIG_STATE, LXD_CONFIG_BASE,  LXD_CONFIG_POOL,  LXD_CONFIG_INSIDE,
+      LXD_CONFIG_TAKEN, LXD_CONFIG_GUARD, LXD_CONFIG_IMAGE, LXD_CONFIG_OWNER, NULL};
   const char *id = lxd_text(instance, "name");
   cleanup_free char *path = lxd_instance_path(id, "/snapshots/" LXD_SNAPSHOT);
   cleanup_free char *operation = NULL;
@@ -88,6 +88,8 @@ static int remove_instance(struct lxd *l, const struct owned *o, const char *own
     return err_set(err, ERR_BUSY, "the daemon is at work on '%s'", o->id);
   if (lxd_instance_brief_if(l, o->id, &instance, err) != 0)
     return -1;
+  if (str_eq(o->kind, "Base") && lxd_upload_drop(l, o->id, owner, instance != NULL, err) != 0)
+    return -1;
   if (!instance)
     return 0;
   if (!owner_same(lxd_config(instance, LXD_CONFIG_OWNER), owner))
@@ -118,7 +120,8 @@ int lxd_base_release(void *h, const struct owned *o, const char *owner, struct e
   cleanup_json struct json_object *instance = NULL;
   if (!str_eq(o->kind, "Base"))
     return 0;
-  if (lxd_instance_if(l, o->id, &instance, err) != 0)
+  if (lxd_instance_if(l, o->id, &instance, err) != 0 ||
+      lxd_upload_drop(l, o->id, owner, instance != NULL, err) != 0)
     return -1;
   if (!instance || !owner_same(lxd_config(instance, LXD_CONFIG_OWNER), owner))
     return 0;

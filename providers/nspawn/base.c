@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Bases: a read-only copy of a machine's folder (a btrfs snapshot where there is btrfs), the folder
-// itself taken over (convert), or a folder that is used as it is (template).
+// itself taken over (convert), what an archive holds (image), or a folder that is used as it is
+// (template).
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include "base/str.h"
@@ -13,16 +15,23 @@
 
 // ---- what it is now ----------------------------------------------------------------------------
 
-// A read-only subvolume changes in no way that its transaction number does not tell. Everything
-// else is walked.
-static int revision_of(const char *path, char ret[REVISION_BYTES], struct err *err)
+// A read-only subvolume changes in no way that its transaction number does not tell;
+// everything else is walked. What was unpacked begins with the SHA-256 of the archive.
+static int revision_of(const struct record *r, const char *path, char ret[REVISION_BYTES],
+                       struct err *err)
 {
   struct subvolume v = {0};
+  char tree[65];
+  const char *digest = r->digest ? r->digest : "", *colon = r->digest ? ":" : "";
   if (ns_is_subvolume(path) && ns_subvolume_look(path, &v, err) != 0)
     return -1;
-  if (!v.read_only)
-    return ns_tree_revision(path, ret, err);
-  snprintf(ret, REVISION_BYTES, "%s:%lld", v.uuid, (long long)v.changed);
+  if (v.read_only) {
+    snprintf(ret, REVISION_BYTES, "%s%s%s:%lld", digest, colon, v.uuid, (long long)v.changed);
+    return 0;
+  }
+  if (ns_tree_revision(path, tree, err) != 0)
+    return -1;
+  snprintf(ret, REVISION_BYTES, "%s%s%s", digest, colon, tree);
   return 0;
 }
 
@@ -40,7 +49,7 @@ int ns_base_look(const struct host *h, const char *id, char revision[REVISION_BY
     return err_set(err, ERR_BUSY, "base '%s' is being made or removed", id);
   if (ns_folder_busy(path))
     return err_set(err, ERR_BUSY, "base '%s' runs: nothing is cloned from it meanwhile", id);
-  return revision_of(path, revision, err);
+  return revision_of(&r, path, revision, err);
 }
 
 static int seen_set(struct base_seen *ret, const char *id, const char *owner, struct err *err)
@@ -72,7 +81,7 @@ int ns_base_get(void *handle, const struct owned *o, struct base_seen *ret, stru
     return 0;
   if (!ns_folder_there(path))
     return err_set(err, ERR_NOT_FOUND, "base '%s' is gone from %s", o->id, h->folder);
-  if (revision_of(path, revision, err) != 0)
+  if (revision_of(&r, path, revision, err) != 0)
     return -1;
   ret->is_template = is_template;
   ret->running = ns_folder_busy(path);
@@ -121,6 +130,20 @@ static int check_source(const struct host *h, const struct base_order *b, struct
   return copies ? check_space(h, path, f, err) : 0;
 }
 
+static int check_name(const struct host *h, const struct base_order *b, struct findings *f)
+{
+  struct record r cleanup_record = {0};
+  cleanup_free char *path = ns_name_ok(b->name) ? ns_machine_path(h, b->name) : NULL;
+  if (!path)
+    return findings_add(f, "Name", FINDING_ERROR, NULL, "'%s' cannot be a machine's name here",
+                        b->name ? b->name : "");
+  bool known = ns_record_load(h, b->name, &r, NULL) == 0;
+  if (known ? !owner_same(r.owner, b->owner) : ns_folder_there(path))
+    return findings_add(f, "Name", FINDING_ERROR, "Remove that machine.",
+                        "machine '%s' is there already and belongs to somebody else", b->name);
+  return 0;
+}
+
 int ns_base_check(void *handle, const struct base_order *b, struct findings *f, struct err *err)
 {
   const struct host *h = handle;
@@ -136,15 +159,17 @@ int ns_base_check(void *handle, const struct base_order *b, struct findings *f, 
       findings_add(f, "Template", FINDING_ERROR, "Give them in the clones' template.",
                    "a folder has no CPUs and no memory of its own") != 0)
     return ns_no_memory(err);
-  return check_source(h, b, f, err);
+  if (!b->image)
+    return check_source(h, b, f, err);
+  return check_name(h, b, f) != 0 || ns_image_check(h, b, f) != 0 ? ns_no_memory(err) : 0;
 }
 
 int ns_base_plan(void *handle, const struct base_order *b, struct owned *ret, struct err *err)
 {
   const struct host *h = handle;
   const char *id = b->template_ ? b->template_ : b->name;
-  if (!b->template_ && !b->vm)
-    return err_set(err, ERR_UNSUPPORTED, "a base here is made of a vm or a template");
+  if (!b->template_ && !b->vm && !b->image)
+    return err_set(err, ERR_UNSUPPORTED, "a base here is made of a vm, an image or a template");
   if (!ns_name_ok(id))
     return err_set(err, b->template_ ? ERR_NOT_FOUND : ERR_INVALID,
                    "'%s' is not a name of a machine here", id ? id : "");
@@ -163,15 +188,19 @@ static int fill_record(const struct base_order *b, struct record *r, struct err 
   r->owner = str_dup(b->owner);
   r->uid = str_dup(b->uid);
   r->vm = str_dup(b->vm);
+  r->image = str_dup(b->image);
   r->convert = b->convert;
   r->bytes = -1;
-  return r->kind && r->name && r->owner && r->uid && r->vm ? 0 : ns_no_memory(err);
+  bool all = r->kind && r->name && r->owner && r->uid && (r->vm || r->image);
+  return all ? 0 : ns_no_memory(err);
 }
 
 static int source_ready(const struct host *h, const struct base_order *b, struct err *err)
 {
   cleanup_free char *path = ns_name_ok(b->vm) ? ns_machine_path(h, b->vm) : NULL;
   struct record r cleanup_record = {0};
+  if (b->image)
+    return b->source ? 0 : err_set(err, ERR_INTERNAL, "nobody brings '%s'", b->image);
   if (!path || !ns_folder_there(path))
     return err_set(err, ERR_NOT_FOUND, "there is no machine '%s' in %s", b->vm, h->folder);
   if (ns_folder_busy(path) || ns_monitor_of(h, b->vm))
@@ -246,6 +275,16 @@ static int take(struct host *h, struct record *r, int *lock, bool *ret_done, str
   return ns_copy_start(h, r->name, root, h->reflink ? CLONE_REFLINK : CLONE_FULL, lock, err);
 }
 
+static int unpack(struct host *h, const struct base_order *b, int *lock, struct err *err)
+{
+  cleanup_free char *part = ns_own_path(h, "parts", b->name);
+  if (!part)
+    return ns_no_memory(err);
+  if (h->fs == FS_BTRFS ? ns_subvolume_create(part, err) != 0 : mkdir(part, 0755) != 0)
+    return h->fs == FS_BTRFS ? -1 : err_errno(err, errno, "make %s", part);
+  return ns_image_start(h, b->name, b->source, lock, err);
+}
+
 static int make(struct host *h, const struct base_order *b, struct record *r, bool copied,
                 int *lock, struct err *err)
 {
@@ -254,16 +293,38 @@ static int make(struct host *h, const struct base_order *b, struct record *r, bo
   bool done = true;
   if (!part || !path)
     return ns_no_memory(err);
-  if (copied && ns_part_place(h, part, r, err) != 0)
+  // The digest is in the record before the place says that it is whole.
+  if (copied &&
+      ((r->image && ns_record_save(h, r, err) != 0) || ns_part_place(h, part, r, err) != 0))
     return -1;
   if (!copied && !ns_part_placed(h, r)) {
     if (ns_folder_there(path))
       return err_set(err, ERR_EXISTS, "%s is there already and is not drover's", path);
-    if (ns_discard(h, b->name, false, lock, err) != 0 || source_ready(h, b, err) != 0 ||
-        take(h, r, lock, &done, err) != 0)
+    if (ns_discard(h, b->name, false, lock, err) != 0 || source_ready(h, b, err) != 0)
+      return -1;
+    if (r->image)
+      return unpack(h, b, lock, err);
+    if (take(h, r, lock, &done, err) != 0)
       return -1;
   }
   return done ? finish(h, r, err) : 0;
+}
+
+// What is left of an archive that could not be unpacked goes, so that the name is free for others.
+static int give_up(struct host *h, const struct base_order *b, int *lock)
+{
+  if (*lock >= 0 && ns_discard(h, b->name, false, lock, NULL) == 0)
+    ns_record_remove(h, b->name, NULL);
+  return -1;
+}
+
+static int under_way(struct host *h, const struct owned *o, int64_t percent, struct base_seen *ret,
+                     struct err *err)
+{
+  if (ns_base_get(h, o, ret, err) != 0)
+    return -1;
+  ret->percent = percent;
+  return 0;
 }
 
 int ns_base_make(void *handle, const struct base_order *b, const struct owned *o,
@@ -274,13 +335,19 @@ int ns_base_make(void *handle, const struct base_order *b, const struct owned *o
   cleanup_close int lock = -1;
   if (str_eq(o->kind, "Template"))
     return ns_base_get(h, o, ret, err);
+  int64_t percent = 0;
+  char digest[FEED_DIGEST_TEXT] = "";
   enum task_state copy = ns_task_wait(h, b->name, PATIENCE_MS, err);
+  if (b->image && copy != TASK_RUNS) // what was a task then was a removal
+    copy = ns_image_wait(h, b->name, PATIENCE_MS, &percent, digest, &lock, err);
   if (copy == TASK_FAILED)
-    return -1;
+    return give_up(h, b, &lock);
   if (copy == TASK_RUNS)
-    return ns_base_get(h, o, ret, err);
-  if (ns_machine_lock(h, b->name, &lock, err) != 0 || begin(h, b, &r, err) != 0)
+    return under_way(h, o, percent, ret, err);
+  if ((lock < 0 && ns_machine_lock(h, b->name, &lock, err) != 0) || begin(h, b, &r, err) != 0)
     return -1;
+  if (digest[0])
+    str_set(&r.digest, digest);
   cleanup_free char *path = ns_machine_path(h, b->name);
   bool gone =
       r.state == RECORD_DONE && path && !ns_folder_there(path); // removed by hand: once more

@@ -19,8 +19,9 @@
 #include "base/command.h"
 #include "providers/clone.h"
 
-#define NSPAWN_NAME_MAX  63 // a machine name is a host name
-#define NSPAWN_TASKS_MAX 64
+#define NSPAWN_NAME_MAX   63 // a machine name is a host name
+#define NSPAWN_TASKS_MAX  64
+#define NSPAWN_IMAGES_MAX 8 // unpacked at a time
 
 enum fs_kind { FS_OTHER, FS_BTRFS };
 
@@ -31,6 +32,13 @@ struct task {
   int lock;
 };
 
+struct image_task { // an image that is being unpacked (image.c)
+  char *name;       // of the base; NULL = free slot
+  struct feed *feed;
+  struct unpack *work; // its own; only read once it is over
+  int lock;            // the machine's
+};
+
 struct host {
   char *folder, *endpoint;
   char *network; // bridge of cards that name none; NULL = connected to nothing
@@ -38,6 +46,7 @@ struct host {
   bool overlay, reflink; // the file system can
   int tag;               // of the folder, in names that all folders of a host share
   struct task tasks[NSPAWN_TASKS_MAX];
+  struct image_task images[NSPAWN_IMAGES_MAX];
 };
 
 // ---- host.c: paths, names, locks ----
@@ -72,6 +81,21 @@ enum task_state ns_task_wait(struct host *h, const char *name, int64_t patience_
                              struct err *err);
 void ns_tasks_end(struct host *h);
 
+// ---- image.c: root file systems from archives ----
+
+// What stands against it, by what is known of it.
+int ns_image_check(const struct host *h, const struct base_order *b, struct findings *f);
+// Begins to unpack it into parts/NAME, an empty folder; takes the lock over.
+int ns_image_start(struct host *h, const char *name, struct feed_source *source, int *lock,
+                   struct err *err);
+// As ns_task_wait(); DONE gives its SHA-256, RUNS how far it is. At the end the lock is yours.
+enum task_state ns_image_wait(struct host *h, const char *name, int64_t patience_ms,
+                              int64_t *ret_percent, char ret_digest[FEED_DIGEST_TEXT], int *lock,
+                              struct err *err);
+// Ends it; the lock is yours. Nothing of that name: nothing.
+void ns_image_cancel(struct host *h, const char *name, int *lock);
+void ns_images_end(struct host *h);
+
 // ---- record.c ----
 
 enum record_state { RECORD_MAKING, RECORD_DONE, RECORD_REMOVING };
@@ -80,8 +104,9 @@ struct record {
   char *name, *owner, *uid;
   int state;
   char *base, *source;
-  int mode; // enum clone_mode: as found after it was made
-  char *vm; // of a base
+  int mode;             // enum clone_mode: as found after it was made
+  char *vm;             // of a base; or:
+  char *image, *digest; // the object it was unpacked from, and its SHA-256
   bool convert;
   int64_t cpus, memory_bytes;
   char *hostname, *gateway;
@@ -227,7 +252,7 @@ int ns_base_make(void *handle, const struct base_order *b, const struct owned *o
 int ns_base_get(void *handle, const struct owned *o, struct base_seen *ret, struct err *err);
 int ns_base_release(void *handle, const struct owned *o, const char *owner, struct err *err);
 // The folder of a base that clones may be made of, and what its content is now.
-#define REVISION_BYTES 80
+#define REVISION_BYTES 160
 int ns_base_look(const struct host *h, const char *id, char revision[REVISION_BYTES],
                  struct err *err);
 

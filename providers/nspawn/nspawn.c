@@ -76,6 +76,7 @@ static int look_at_folder(struct host *h, struct err *err)
 static void host_close(void *handle)
 {
   struct host *h = handle;
+  ns_images_end(h);
   ns_tasks_end(h);
   free(h->folder);
   free(h->endpoint);
@@ -212,6 +213,7 @@ static int set_autostart(void *h, const char *id, bool on, struct err *err)
 
 static const struct clone_ops clones = {
     .copies_machines = true,
+    .takes_images = true,
     .base_check = ns_base_check,
     .base_plan = ns_base_plan,
     .base_make = ns_base_make,

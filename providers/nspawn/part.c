@@ -112,13 +112,10 @@ static void remove_subvolumes(const char *folder, int depth)
     closedir(dir);
 }
 
-static int empty_trash(struct host *h, const char *name, const char *trash, int *lock,
+static int remove_tree(struct host *h, const char *name, const char *path, int *lock,
                        struct err *err)
 {
-  remove_subvolumes(trash, 1);
-  if (rmdir(trash) == 0 || errno == ENOENT)
-    return 0;
-  const char *argv[] = {"rm", "-rf", "--", trash, NULL};
+  const char *argv[] = {"rm", "-rf", "--", path, NULL};
   if (ns_task_start(h, name, argv, -1, lock, err) != 0)
     return -1;
   switch (ns_task_wait(h, name, PATIENCE_MS, err)) {
@@ -131,6 +128,37 @@ static int empty_trash(struct host *h, const char *name, const char *trash, int 
   }
 }
 
+static int empty_trash(struct host *h, const char *name, const char *trash, int *lock,
+                       struct err *err)
+{
+  remove_subvolumes(trash, 1);
+  if (rmdir(trash) == 0 || errno == ENOENT)
+    return 0;
+  return remove_tree(h, name, trash, lock, err);
+}
+
+// On a full file system there is no room for the trash: what was only begun goes as it stands.
+static int make_room(struct host *h, const char *name, int *lock, struct err *err)
+{
+  cleanup_free char *part = ns_own_path(h, "parts", name);
+  if (!part)
+    return ns_no_memory(err);
+  return ns_is_subvolume(part) ? ns_subvolume_remove(part, err)
+                               : remove_tree(h, name, part, lock, err);
+}
+
+static int make_trash(struct host *h, const char *name, const char *trash, int *lock,
+                      struct err *err)
+{
+  if (mkdir(trash, 0700) == 0 || errno == EEXIST)
+    return 0;
+  if (errno != ENOSPC)
+    return err_errno(err, errno, "make %s", trash);
+  if (make_room(h, name, lock, err) != 0)
+    return -1;
+  return mkdir(trash, 0700) == 0 ? 0 : err_errno(err, errno, "make %s", trash);
+}
+
 int ns_discard(struct host *h, const char *name, bool with_place, int *lock, struct err *err)
 {
   static const char *const parts[] = {"parts", "overlays", "snapshots"};
@@ -138,8 +166,8 @@ int ns_discard(struct host *h, const char *name, bool with_place, int *lock, str
   cleanup_free char *path = ns_machine_path(h, name);
   if (!trash || !path)
     return ns_no_memory(err);
-  if (mkdir(trash, 0700) != 0 && errno != EEXIST)
-    return err_errno(err, errno, "make %s", trash);
+  if (make_trash(h, name, trash, lock, err) != 0)
+    return -1;
   if (with_place && to_trash(path, trash, err) != 0)
     return -1;
   for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {

@@ -28,7 +28,7 @@ static const struct field record_fields[] = {
     {"state", FIELD_ENUM, offsetof(struct record, state), .names = state_names},
     TEXT("base", base), TEXT("source", source),
     {"mode", FIELD_ENUM, offsetof(struct record, mode), .names = clone_mode_names},
-    TEXT("vm", vm), {"convert", FIELD_BOOL, offsetof(struct record, convert)},
+    TEXT("vm", vm), TEXT("image", image), TEXT("digest", digest), {"convert", FIELD_BOOL, offsetof(struct record, convert)},
     NUMBER("cpus", cpus), NUMBER("memoryBytes", memory_bytes), TEXT("hostname", hostname),
     TEXT("gateway", gateway), STRINGS("macs", macs), STRINGS("networks", networks),
     STRINGS("addresses", addresses), STRINGS("lineage", lineage), NUMBER("since", since),

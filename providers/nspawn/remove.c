@@ -68,7 +68,8 @@ int ns_remove_owned(void *handle, const struct owned *o, const char *owner, stru
   if (!owner_same(r.owner, owner) || !str_eq(r.kind, o->kind) || ns_place_taken(h, &r))
     return err_set(err, ERR_DENIED,
                    "machine '%s' does not bear the mark of this object; it is left alone", o->id);
-  if (ns_machine_lock(h, o->id, &lock, err) != 0)
+  ns_image_cancel(h, o->id, &lock);
+  if (lock < 0 && ns_machine_lock(h, o->id, &lock, err) != 0)
     return -1;
   return take_away(h, &r, &lock, err);
 }
@@ -87,8 +88,12 @@ int ns_base_release(void *handle, const struct owned *o, const char *owner, stru
     return failure.kind == ERR_NOT_FOUND ? 0 : err_set(err, failure.kind, "%s", failure.message);
   if (!owner_same(r.owner, owner) || !str_eq(r.kind, "Base") || ns_place_taken(h, &r))
     return 0;
-  if (ns_machine_lock(h, o->id, &lock, err) != 0 || check_dependents(h, r.name, err) != 0)
+  ns_image_cancel(h, o->id, &lock);
+  if ((lock < 0 && ns_machine_lock(h, o->id, &lock, err) != 0) ||
+      check_dependents(h, r.name, err) != 0)
     return -1;
+  if (r.image && r.state == RECORD_MAKING && ns_discard(h, o->id, false, &lock, err) != 0)
+    return -1; // half an image is of no use to anybody
   if (ns_is_subvolume(path)) {
     if (ns_subvolume_read_only(path, false, err) != 0)
       return -1;

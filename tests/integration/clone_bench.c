@@ -72,6 +72,7 @@ static const struct field settings_fields[] = {
     TEXT(bench_settings, "gateway", gateway), NUMBER(bench_settings, "cpus", cpus),
     NUMBER(bench_settings, "memoryBytes", memory_bytes),
     NUMBER(bench_settings, "diskBytes", disk_bytes),
+    NUMBER(bench_settings, "imageDelayMs", image_delay_ms),
 };
 // clang-format on
 static const struct table settings_table = TABLE(struct bench_settings, settings_fields);
@@ -179,12 +180,21 @@ static char *mark_of(const char *kind, const char *name, const char *uid)
   return str_printf("conformance/%s/%s/%s/0badcafe", kind, name, uid);
 }
 
-void base_order_make(struct base_order *b)
+void base_order_of(const char *name, const char *uid, struct base_order *b)
 {
   OK(table_copy(&base_order_table, &settings.base, b, err));
-  b->name = str_printf("cf-base-%s", run_tag());
-  b->uid = str_printf("%s00-0000-4000-8000-00000000ba5e", run_tag());
-  b->owner = mark_of("bases", b->name, b->uid);
+  b->name = str_dup(name);
+  b->uid = str_dup(uid);
+  b->owner = mark_of("bases", name, uid);
+  if (b->image)
+    bench_image(b);
+}
+
+void base_order_make(struct base_order *b)
+{
+  cleanup_free char *name = str_printf("cf-base-%s", run_tag());
+  cleanup_free char *uid = str_printf("%s00-0000-4000-8000-00000000ba5e", run_tag());
+  base_order_of(name, uid, b);
 }
 
 // FNV-1a, twice with other starts: spreads a uid over 32 digits; the run tag in it makes it unique.
@@ -224,6 +234,7 @@ void clone_order_release(struct clone_order *c)
 
 void base_order_release(struct base_order *b)
 {
+  feed_source_unref(b->source);
   table_release(&base_order_table, b);
 }
 

@@ -55,6 +55,7 @@ struct bench_settings {
   int64_t linked_bytes;    // most that a fresh linked clone takes; 0 = 1 MiB
   char *address, *gateway; // a fixed address that a clone can be given: "10.9.0.7/24"
   int64_t cpus, memory_bytes, disk_bytes; // that a clone can be given
+  int64_t image_delay_ms;                 // before each read of the image of the base
 };
 
 extern struct bench_settings settings;
@@ -72,6 +73,10 @@ int default_mode(void); // the first that the storage can
 
 // An order for the base of this run; the same each time. Release with table_release().
 void base_order_make(struct base_order *b);
+// The same for an object of which only the uid is known (`base UID` of clone_conformance).
+void base_order_of(const char *name, const char *uid, struct base_order *b);
+// Opens what b->image names, a local file (clone_image.c), as its source.
+void bench_image(struct base_order *b);
 // An order for clone number n of this run: a name, an identity and a mark that only it has.
 void clone_order_make(unsigned n, struct clone_order *c);
 // The same for an object of which only the uid is known (`make UID` of clone_conformance).

@@ -6,6 +6,8 @@
 //   clone_conformance FILE.json refuse KIND TEXT  a probe fails with that kind and sentence
 //   clone_conformance FILE.json make NAME UID     makes the clone NAME; may be killed at any moment
 //   clone_conformance FILE.json drop NAME UID     takes it away
+//   clone_conformance FILE.json base NAME UID     makes the base NAME; may be killed at any moment
+//   clone_conformance FILE.json unbase NAME UID   takes it away, whole or not
 //   clone_conformance FILE.json power NAME ACTION on, off or shutdown; begins it
 //   clone_conformance FILE.json time COUNT        makes and removes that many; milliseconds of each
 //   clone_conformance FILE.json list              a line for each machine: KIND NAME POWER OWNER
@@ -78,6 +80,20 @@ static int run_make(const char *name, const char *uid, bool drop)
       (drop ? remove_complete(&o, c.owner, &err) : clone_complete(&c, &o, &seen, &err)) != 0)
     return said(&err);
   printf("%s\n", o.id);
+  return 0;
+}
+
+static int run_base(const char *name, const char *uid, bool drop)
+{
+  struct base_order b cleanup_base = {0};
+  struct owned o cleanup_owned = {0};
+  struct base_seen seen cleanup_bseen = {0};
+  struct err err = ERR_INIT;
+  base_order_of(name, uid, &b);
+  if (provider_base_plan(provider, &b, &o, &err) != 0 ||
+      (drop ? remove_complete(&o, b.owner, &err) : base_complete(&b, &o, &seen, &err)) != 0)
+    return said(&err);
+  printf("%s %s\n", o.id, drop ? "gone" : seen.revision);
   return 0;
 }
 
@@ -161,6 +177,8 @@ int main(int argc, char **argv)
     status = run_refuse(argv[3], argv[4]);
   else if ((str_eq(mode, "make") || str_eq(mode, "drop")) && argc == 5)
     status = run_make(argv[3], argv[4], str_eq(mode, "drop"));
+  else if ((str_eq(mode, "base") || str_eq(mode, "unbase")) && argc == 5)
+    status = run_base(argv[3], argv[4], str_eq(mode, "unbase"));
   else if (str_eq(mode, "power") && argc == 5)
     status = run_power(argv[3], argv[4]);
   else if (str_eq(mode, "time") && argc == 4 && atoi(argv[3]) > 0)

@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "tests/integration/clone_bench.h"
 
+#define CANCEL_MS 5000
 #define FOREIGN_OWNER                                                                              \
   "conformance/clones/somebody-else/99999999-0000-4000-8000-000000000009/0badcafe"
 
@@ -34,11 +36,13 @@ static void test_base_of_nothing(void **state)
   struct base_order b cleanup_base = {0};
   struct findings found cleanup_found = {0};
   base_order_make(&b);
-  char **source = b.vm ? &b.vm : b.template_ ? &b.template_ : &b.alias;
+  char **source = b.vm ? &b.vm : b.template_ ? &b.template_ : b.image ? &b.image : &b.alias;
   if (!*source)
     source = &b.fingerprint;
   free(*source);
   *source = str_dup("cf-there-is-no-such");
+  if (b.image)
+    bench_image(&b);
   struct err failure = ERR_INIT;
   if (provider_base_check(provider, &b, &found, &failure) == 0)
     assert_true(refused(&found));
@@ -80,6 +84,8 @@ static void test_base_crash(void **state)
   OK(provider_base_make(provider, &b, &o, &seen, err)); // begins
   assert_in_range(seen.percent, 0, 100);
   bench_reopen();
+  if (b.image)
+    bench_image(&b);
   base_seen_release(&seen);
   OK(base_complete(&b, &o, &seen, err));
   assert_string_equal(seen.id, the_base_seen()->id);
@@ -122,6 +128,30 @@ static void test_base_of_others(void **state)
   FAILS(ERR_EXISTS, provider_base_make(provider, &b, the_base(), &seen, err));
   FAILS(ERR_DENIED, provider_remove(provider, the_base(), FOREIGN_OWNER, err));
   OK(provider_base_get(provider, the_base(), &seen, err));
+}
+
+// An image that takes long: its base is taken away while it comes, and at once.
+static void test_base_cancelled(void **state)
+{
+  (void)state;
+  struct base_order b cleanup_base = {0};
+  struct owned o cleanup_owned = {0};
+  struct base_seen seen cleanup_bseen = {0}, got cleanup_bseen = {0};
+  int64_t delay_ms = settings.image_delay_ms;
+  if (!settings.base.image)
+    skip();
+  settings.image_delay_ms = 60000;
+  base_order_of("cf-cancelled", "0badcafe-0000-4000-8000-0000000000ca", &b);
+  settings.image_delay_ms = delay_ms;
+  OK(provider_base_plan(provider, &b, &o, err));
+  bench_remember(&o, b.owner);
+  OK(provider_base_make(provider, &b, &o, &seen, err));
+  assert_false(seen.done);
+  int64_t start_ms = clock_ms();
+  OK(remove_complete(&o, b.owner, err));
+  if (clock_ms() - start_ms > CANCEL_MS)
+    fail_msg("it took %lld ms", (long long)(clock_ms() - start_ms));
+  FAILS(ERR_NOT_FOUND, provider_base_get(provider, &o, &got, err));
 }
 
 // ---- clones ------------------------------------------------------------------------------------
@@ -463,14 +493,15 @@ static void test_base_remove(void **state)
 }
 
 const struct CMUnitTest base_tests[] = {
-    cmocka_unit_test(test_base_check),       cmocka_unit_test(test_base_of_nothing),
-    cmocka_unit_test(test_base_plan),        cmocka_unit_test(test_base_crash),
-    cmocka_unit_test(test_base_seen),        cmocka_unit_test(test_base_of_others),
-    cmocka_unit_test(test_clone_check),      cmocka_unit_test(test_modes),
-    cmocka_unit_test(test_clone_made),       cmocka_unit_test(test_clone_crash),
-    cmocka_unit_test(test_clone_wrong_base), cmocka_unit_test(test_impostor),
-    cmocka_unit_test(test_clone_of_others),  cmocka_unit_test(test_machines),
-    cmocka_unit_test(test_unknown_machine),  cmocka_unit_test(test_console),
+    cmocka_unit_test(test_base_check),     cmocka_unit_test(test_base_of_nothing),
+    cmocka_unit_test(test_base_plan),      cmocka_unit_test(test_base_crash),
+    cmocka_unit_test(test_base_seen),      cmocka_unit_test(test_base_of_others),
+    cmocka_unit_test(test_base_cancelled), cmocka_unit_test(test_clone_check),
+    cmocka_unit_test(test_modes),          cmocka_unit_test(test_clone_made),
+    cmocka_unit_test(test_clone_crash),    cmocka_unit_test(test_clone_wrong_base),
+    cmocka_unit_test(test_impostor),       cmocka_unit_test(test_clone_of_others),
+    cmocka_unit_test(test_machines),       cmocka_unit_test(test_unknown_machine),
+    cmocka_unit_test(test_console),
 };
 const size_t base_tests_count = ARRAY_SIZE(base_tests);
 

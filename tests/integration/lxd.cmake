@@ -2,7 +2,7 @@
 foreach(part IN ITEMS btrfs convert wrong)
   drover_script_test(lxd-${part} integration lxd.sh ${part})
 endforeach()
-foreach(part IN ITEMS dir https template server)
+foreach(part IN ITEMS dir https template server image)
   drover_script_test(lxd-${part} "integration;slow" lxd.sh ${part})
 endforeach()
 foreach(part IN ITEMS btrfs differences)

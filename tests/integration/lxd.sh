@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # tests/integration/lxd.sh [incus] PART...: the clone verbs of LXD, or of Incus, against a real daemon. Needs root.
-# BUILD=build folder. Parts: btrfs dir https template server debian cloud convert kill wrong differences
+# BUILD=build folder. Parts: btrfs dir https template server debian cloud convert kill wrong differences image
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -250,6 +250,95 @@ part_differences() {
   describe "$work/s.json" ".base = {server: \"$IMAGES\", alias: \"busybox/1\"} | del(.host.baseChange)"
   suite "an image server of its own files" "$work/s.json" 'test_clone_made'
   same "nothing is left" 0 "$(instances)"
+}
+
+# ---- an image of a store, as `lxc image export` writes it
+
+pack() { # pack ARCHIVE FOLDER
+  tar -C "$2" --numeric-owner -caf "$work/archives/$1" metadata.yaml rootfs
+}
+base_of() { # base_of ARCHIVE [JQ]
+  describe "$work/i.json" ".base = {image: \"$work/archives/$1\"} | del(.host.baseChange) | ${2:-.}"
+  "$tool" "$work/i.json" base "${NAME:-b1}" "44440000-0000-4000-8000-0000000000${UID_:-01}"
+}
+unbase() { "$tool" "$work/i.json" unbase "${NAME:-b1}" "44440000-0000-4000-8000-0000000000${UID_:-01}"; }
+images() { query /1.0/images | jq 'length'; }
+rests() { same "$1: no instance, no image but those of before" "0 1" "$(instances) $(images)"; }
+
+bad() { # bad ARCHIVE REASON TEXT: no base, and nothing of it
+  is "$1" 1 base_of "$1"
+  has "$1: why" ": $2: "
+  has "$1: in words" "$3"
+  unbase > /dev/null
+  rests "$1"
+}
+
+part_image() {
+  up
+  local each tree=$work/archives/tree i pid kills=0
+  mkdir -p "$tree"
+  tar -C "$tree" -xzf "$DROVER_CACHE/lxd-busybox.tar.gz"
+  echo "of the store" > "$tree/rootfs/etc/issue"
+  for each in tar tar.gz tar.xz tar.zst; do
+    pack "small.$each" "$tree"
+    is "$each" 0 base_of "small.$each"
+    has "its revision begins with the digest of the archive" " $(sha256sum "$work/archives/small.$each" | cut -d' ' -f1)/"
+    same "$each: as it was" "of the store" "$(at cat "$host/btrfs/containers/b1/rootfs/etc/issue")"
+    same "$each: one instance, with a snapshot; the image has gone" "1 1 1" "$(instances) $(query /1.0/instances/b1/snapshots | jq length) $(images)"
+    is "$each: it is the base a second time" 0 base_of "small.$each"
+    is "$each: removed" 0 unbase
+    rests "$each"
+  done
+  cp "$DROVER_CACHE/lxd-busybox.tar.gz" "$work/archives/there.tar.gz"
+  is "an image that is there already" 0 base_of there.tar.gz
+  is "removed" 0 unbase
+  rests "it stays"
+  for each in check of_nothing plan crash seen of_others cancelled in_use remove; do
+    describe "$work/i.json" ".base = {image: \"$work/archives/small.tar\"} | del(.host.baseChange)"
+    suite "an image: base $each" "$work/i.json" "test_base_$each"
+  done
+  suite "an image: a clone of it runs a command" "$work/i.json" test_exec
+  rests "the suite"
+  wrong_images
+  image_kills
+}
+
+wrong_images() {
+  head -c 300000 "$work/archives/small.tar.gz" > "$work/archives/cut.tar.gz"
+  head -c 300032 "$work/archives/small.tar" > "$work/archives/cut.tar"
+  echo "this is no archive" > "$work/archives/text.tar"
+  echo "this is no archive" | gzip > "$work/archives/text.tar.gz"
+  tar -C "$tree/rootfs" -czf "$work/archives/root.tar.gz" .
+  qemu-img create -q -f qcow2 "$work/archives/disk.qcow2" 1M
+  bad none.tar NotFound "none.tar"
+  bad cut.tar.gz DataCorrupt "LXD cannot read the image"
+  bad cut.tar DataCorrupt "truncated"
+  bad text.tar DataCorrupt "no image that LXD takes"
+  bad text.tar.gz DataCorrupt "LXD cannot read the image"
+  bad root.tar.gz DataCorrupt "LXD cannot read the image"
+  bad disk.qcow2 DataCorrupt "(disk image)"
+}
+
+# Killed on its way, or while the daemon looks at it: the next call makes it anew, or takes it away.
+image_kills() {
+  head -c 48M /dev/urandom > "$tree/rootfs/ballast"
+  pack large.tar "$tree"
+  for ((i = 10; i < 22; i++)); do
+    NAME=b$i UID_=$i
+    base_of large.tar '.imageDelayMs = 30' > "$work/k.out" 2>&1 &
+    pid=$!
+    read -rt "$((RANDOM % 3)).$(printf '%03d' $((RANDOM % 999)))" <> <(:) || true
+    pkill -KILL -P $pid 2> /dev/null && kills=$((kills + 1))
+    wait $pid 2> /dev/null
+    if ((i % 2)); then
+      is "after kill $i: made" 0 base_of large.tar
+      same "after kill $i: whole" "$(sha256sum < "$tree/rootfs/ballast")" "$(at cat "$host/btrfs/containers/$NAME/rootfs/ballast" | sha256sum)"
+    fi
+    is "after kill $i: taken away" 0 unbase
+    rests "after kill $i"
+  done
+  NAME='' UID_=''
+  echo "# $kills kills"
 }
 
 part_wrong() {

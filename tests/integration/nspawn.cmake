@@ -2,7 +2,7 @@
 foreach(part IN ITEMS btrfs refuse)
   drover_script_test(nspawn-${part} integration nspawn.sh ${part})
 endforeach()
-foreach(part IN ITEMS xfs ext4)
+foreach(part IN ITEMS xfs ext4 image)
   drover_script_test(nspawn-${part} "integration;slow" nspawn.sh ${part})
 endforeach()
 foreach(part IN ITEMS systemd kill)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# nspawn.sh btrfs|xfs|ext4|systemd|kill|refuse: the Nspawn provider on a file system of its own (in a loop file), with a real
+# nspawn.sh btrfs|xfs|ext4|systemd|kill|refuse|image: the Nspawn provider on a file system of its own (in a loop file), with a real
 # Debian as base: the conformance suite of clones, and kill -9 at random moments. BUILD is the build folder. Needs root
 # and the packages of `hack/setup --tests`.
 set -euo pipefail
@@ -279,6 +279,173 @@ END
   is "a read-only file system" 0 "$conformance" "$work/bad.json" refuse PermissionDenied "ead-only"
 }
 
+# ---- bases of archives
+
+pattern_suite() { # WHAT PATTERN
+  is "$1" 0 timeout 300 "$conformance" "$work/image.json" suite "$2"
+  grep -aE '^\[ *FAILED|ERROR|left behind' <<< "$out$errors" | sort -u | head -n 20 || true
+}
+
+# As it lies in a store: a base of each kind of archive, clones that run, and what a base has to keep.
+images() {
+  local name
+  describe image ".base = {image: \"$archives/root.tar\"} | .modes = $1 | .noSource = true | .host.baseChange[2] |= (\"$2\" + .)"
+  for name in check of_nothing plan crash seen of_others cancelled in_use remove changed; do
+    pattern_suite "$3, an image: base $name" "test_base_$name"
+  done
+  pattern_suite "$3, an image: a clone of it runs a command" test_exec
+  same "$3, an image: nothing is left" "$(ls "$folder") $(ls "$folder/.drover/records")" " "
+  same "$3, an image: nothing half-made" "$(find "$folder"/.drover/{parts,trash} -mindepth 1)" ""
+}
+
+base_of() { # base_of ARCHIVE [JQ]: with the tool's base and unbase
+  describe image ".base = {image: \"$archives/$1\"} | ${2:-.}"
+  "$conformance" "$work/image.json" base "${NAME:-b1}" "$(uid "${UID_:-1}")"
+}
+unbase() { "$conformance" "$work/image.json" unbase "${NAME:-b1}" "$(uid "${UID_:-1}")"; }
+
+# What is the same in the archive and in the base: kinds, owners, permissions, sizes, links, attributes.
+listing() { (cd "$1" && find . -mindepth 1 '(' -type d -printf 'd %m %U %G %p\n' -o -printf '%y %m %U %G %n %p %l\n' ')' | sort && getcap -r . 2> /dev/null | sort); }
+
+formats() {
+  local each
+  listing "$archives/tree" > "$work/tree"
+  for each in tar tar.gz tar.xz tar.zst; do
+    is "$each" 0 base_of "small.$each"
+    has "its revision begins with the digest of the archive" " $(sha256sum "$archives/small.$each" | cut -d' ' -f1):"
+    same "$each: all as it was" "$(listing "$folder/b1" | diff - "$work/tree" | head -n 5)" ""
+    is "$each: it is the base a second time" 0 base_of "small.$each"
+    is "$each: removed" 0 unbase
+  done
+}
+
+# bad ARCHIVE REASON TEXT: no base, no folder, no record
+bad() {
+  is "$1" 1 base_of "$1"
+  has "$1: why" ": $2: "
+  has "$1: in words" "$3"
+  same "$1: nothing half-made" "$(find "$folder" -mindepth 1 -path "$folder/.drover" -prune -o -print)$(ls "$folder/.drover/records")$(find "$folder"/.drover/{parts,trash} -mindepth 1)" ""
+}
+
+hostile() { # archives that want out of the folder they are unpacked in
+  python3 - "$archives" "$work" << 'P'
+import io, sys, tarfile
+archives, work = sys.argv[1:]
+def archive(name, members):
+    with tarfile.open(f"{archives}/{name}", "w") as t:
+        for path, kind, target in [("etc", tarfile.DIRTYPE, ""), ("usr", tarfile.DIRTYPE, "")] + members:
+            m = tarfile.TarInfo(path)
+            m.type, m.linkname, m.mode = kind, target, 0o755
+            body = b"evil" if kind == tarfile.REGTYPE else b""
+            m.size = len(body)
+            t.addfile(m, io.BytesIO(body))
+F, S, L = tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
+archive("up.tar", [("../../../escaped", F, "")])
+archive("absolute.tar", [(f"{work}/escaped", F, "")])
+archive("link.tar", [("out", S, work), ("out/escaped", F, "")])
+archive("chain.tar", [("usr/a", S, ".."), ("usr/b", S, "a/../../../../.."), ("usr/b/escaped", F, "")])
+archive("hard.tar", [("usr/h", L, f"{work}/secret"), ("usr/h", F, "")])
+archive("self.tar", [("etc/passwd", S, "/etc/passwd"), ("etc/passwd", F, "")])
+P
+  echo secret > "$work/secret"
+  local each before
+  before=$(sha256sum /etc/passwd)
+  for each in up absolute link chain hard self; do
+    base_of "$each.tar" > "$work/.said" 2>&1 || true
+    same "$each.tar: nothing got out" "$(find "$work" "$folder" -name escaped -not -path "$folder/b1/*") $(< "$work/secret") $(sha256sum /etc/passwd)" " secret $before"
+    unbase > /dev/null
+  done
+  same "all of them are gone" "$(ls "$folder" "$folder/.drover/records" | tr -d '\n')" "$folder:$folder/.drover/records:"
+}
+
+wrong_images() {
+  head -c 300000 "$archives/root.tar.gz" > "$archives/cut.tar.gz"
+  head -c 300000 "$archives/root.tar.xz" > "$archives/cut.tar.xz"
+  head -c 300032 "$archives/root.tar" > "$archives/cut.tar"
+  head -c 1024000 "$archives/root.tar" > "$archives/blocks.tar"
+  echo "this is no archive" > "$archives/text.tar"
+  : > "$archives/empty.tar"
+  echo "this is no archive" | gzip > "$archives/text.tar.gz"
+  tar -C "$archives/tree/etc" -cf "$archives/part.tar" .
+  tar -C "$archives" --transform 's/^tree/rootfs/' -cf "$archives/lxd.tar" tree/etc
+  qemu-img create -q -f qcow2 "$archives/disk.qcow2" 1M
+  { head -c 2000000 "$archives/root.tar.gz" && head -c 100000 /dev/zero && tail -c +2100001 "$archives/root.tar.gz"; } > "$archives/bits.tar.gz"
+  bad none.tar NotFound "none.tar"
+  bad cut.tar.gz DataCorrupt "unexpected end of file"
+  bad cut.tar.xz DataCorrupt "Unexpected end of input"
+  bad cut.tar DataCorrupt "truncated"
+  bad blocks.tar DataCorrupt "its end is missing"
+  bad text.tar DataCorrupt "no such archive"
+  bad empty.tar DataCorrupt "no such archive"
+  bad text.tar.gz DataCorrupt "no root file system"
+  bad bits.tar.gz DataCorrupt "cannot be unpacked"
+  bad part.tar DataCorrupt "no root file system"
+  bad lxd.tar DataCorrupt "an image of LXD"
+  bad disk.qcow2 DataCorrupt "(disk image)"
+}
+
+# Killed while it is unpacked: the next call makes it anew. It can be taken away at any time, too.
+image_kills() {
+  local i start ms kills=0 failures=0
+  start=$(now_ms)
+  is "an image, undisturbed" 0 base_of root.tar.gz
+  ms=$(($(now_ms) - start + 50))
+  is "removed" 0 unbase
+  listing "$archives/whole" > "$work/whole"
+  for ((i = 2; i <= 7; i++)); do
+    NAME=k$i UID_=$i
+    describe image ".base = {image: \"$archives/root.tar.gz\"}"
+    { timeout -s KILL "$(printf '0.%03d' $((RANDOM % 900 + 50)))" "$conformance" "$work/image.json" base "$NAME" "$(uid "$i")" > /dev/null || kills=$((kills + 1)); } 2> /dev/null
+    if ((i % 2)); then
+      base_of root.tar.gz > "$work/.said" 2>&1 || { failures=$((failures + 1)); cat "$work/.said"; }
+      same "after kill $i: whole" "$(listing "$folder/$NAME" | diff - "$work/whole" | head -n 5)" ""
+    fi
+    unbase > "$work/.said" 2>&1 || { failures=$((failures + 1)); cat "$work/.said"; }
+  done
+  NAME='' UID_=''
+  echo "# $kills kills in 6 runs of $ms ms"
+  same "every repetition succeeds" "$failures" 0
+  same "no orphan" "$(ls "$folder" "$folder/.drover/records" | tr -d '\n')$(find "$folder"/.drover/{parts,trash} -mindepth 1)" "$folder:$folder/.drover/records:"
+  same "no tar" "$(ps -eo args | grep -c "^tar --extract.*$folder" || true)" 0
+}
+
+# Too little room: said, and nothing of it stays; with room it goes on.
+image_full() {
+  umount "$folder"
+  rm -f "$work"/disk.*
+  file_system ext4 64M
+  rmdir "$folder/lost+found"
+  bad root.tar.xz InsufficientSpace "o space"
+}
+
+run_image() {
+  archives=$work/archives
+  mkdir -p "$archives/whole" "$archives/tree"/{etc,usr/bin,dev,root}
+  cp "$("$hosts/container-root" "$archives/whole")" "$archives/root.tar"
+  gzip -1 -k "$archives/root.tar"
+  xz -0 -T2 -k "$archives/root.tar"
+  mknod "$archives/tree/dev/null" c 1 3
+  install -m 4755 /bin/true "$archives/tree/usr/bin/su"
+  setcap cap_net_raw+ep "$archives/tree/usr/bin/su" && chmod 4755 "$archives/tree/usr/bin/su"
+  ln -s /etc/x "$archives/tree/etc/y" && ln "$archives/tree/usr/bin/su" "$archives/tree/usr/bin/two"
+  chown 1234:5678 "$archives/tree/root" && chmod 1777 "$archives/tree/root"
+  tar -C "$archives/tree" --numeric-owner --xattrs --xattrs-include='*' -cf "$archives/small.tar" .
+  gzip -k "$archives/small.tar" && xz -k "$archives/small.tar" && zstd -q "$archives/small.tar"
+  file_system btrfs 6G
+  bridge
+  formats
+  hostile
+  wrong_images
+  image_kills
+  images '["Linked", "Reflink", "Full"]' 'btrfs property set -f $1 ro false && ' btrfs
+  umount "$folder"
+  rm "$work/disk.btrfs"
+  file_system ext4 4G
+  rmdir "$folder/lost+found"
+  images '["Linked", "Full"]' '' ext4
+  image_full
+}
+
 # A systemd takes five inotify instances, of 128 that root has by default; other tests boot containers as well.
 instances=$(< /proc/sys/fs/inotify/max_user_instances)
 if [ "$instances" -lt 1024 ]; then
@@ -286,5 +453,5 @@ if [ "$instances" -lt 1024 ]; then
   at_end "echo $instances > /proc/sys/fs/inotify/max_user_instances"
 fi
 at_end stop_all
-"run_${1:?usage: nspawn.sh btrfs|xfs|ext4|systemd|kill|refuse}"
+"run_${1:?usage: nspawn.sh btrfs|xfs|ext4|systemd|kill|refuse|image}"
 finish
