@@ -86,6 +86,23 @@ int store_each(struct object_store *s, enum object_kind kind, const char *ns, st
   return each_by_key(s, keys, count, fn, arg, err);
 }
 
+int store_visit_read(struct object_store *s, enum object_kind kind, const char *ns,
+                     const char *mention, object_visit_fn fn, void *arg, struct err *err)
+{
+  struct object_key *keys CLEANUP(cleanup_free_) = NULL;
+  size_t count = 0;
+  (void)mention;
+  if (s->ops->list(s, kind, ns, &keys, &count, err) != 0)
+    return -1;
+  for (size_t i = 0; i < count; i++) {
+    struct object *o CLEANUP(object_free_p) = NULL;
+    struct err gone = ERR_INIT;
+    if (s->ops->get(s, &keys[i], &o, &gone) == 0)
+      fn(arg, o);
+  }
+  return 0;
+}
+
 void store_free(struct object_store *s)
 {
   if (s)

@@ -57,6 +57,7 @@ const struct secret *secret_map_get(const struct secret_map *m,
 void secret_map_release(struct secret_map *m);
 
 struct object_store;
+typedef void (*object_visit_fn)(void *arg, const struct object *o);
 
 struct store_event {
   const char *type, *reason, *message; // borrowed
@@ -78,6 +79,11 @@ struct object_store_ops {
   // Keys of all objects of a kind, in the namespace or (ns NULL) everywhere this store looks.
   int (*list)(struct object_store *s, enum object_kind kind, const char *ns,
               struct object_key **ret, size_t *ret_count, struct err *err);
+  // Shows the objects of a kind, of ns or (NULL) everywhere, without a copy of each: at least those
+  // in which the text `mention` (NULL = all) stands somewhere. fn keeps nothing of them, is brief,
+  // and asks nothing of the store, which may be locked meanwhile.
+  int (*visit)(struct object_store *s, enum object_kind kind, const char *ns, const char *mention,
+               object_visit_fn fn, void *arg, struct err *err);
   // Writes o->status if o->meta.resource_version is still current, and sets the new version in o.
   int (*put_status)(struct object_store *s, struct object *o, struct err *err);
   // Makes a new object of o's kind, namespace, name, labels, annotations, finalizers, owners and
@@ -145,4 +151,7 @@ int store_get(struct object_store *s, enum object_kind kind, const char *ns, con
               struct object **ret, struct err *err);
 int store_each(struct object_store *s, enum object_kind kind, const char *ns, store_each_fn fn,
                void *arg, struct err *err);
+// visit() by list() and get(), for a store that has all of an object to read anyway.
+int store_visit_read(struct object_store *s, enum object_kind kind, const char *ns,
+                     const char *mention, object_visit_fn fn, void *arg, struct err *err);
 void store_free(struct object_store *s); // NULL allowed

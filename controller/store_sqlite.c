@@ -249,6 +249,7 @@ static const struct object_store_ops sqlite_ops = {
     .stop = sqlite_watch_stop,
     .get = sqlite_get,
     .list = sqlite_list,
+    .visit = store_visit_read,
     .put_status = sqlite_put_status,
     .create = sqlite_create,
     .patch = store_sqlite_patch,
