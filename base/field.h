@@ -146,6 +146,27 @@ void table_release(const struct table *t, void *object);
 int table_copy(const struct table *t, const void *from, void *to, struct err *err);
 bool table_equal(const struct table *t, const void *a, const void *b);
 
+// The same in few bytes, for objects that are kept by the thousand: what is zero is left out, equal
+// texts stand once. It is of this process alone: whoever reads it has the very same tables.
+#define SQUEEZE_SEEN 48 // texts that are looked through for an equal one
+struct buf;
+struct squeezer {
+  struct buf *to; // tells whether there was memory
+  size_t room;    // bytes that reading will need beside the outermost struct, so far
+  uint32_t seen[SQUEEZE_SEEN];
+  size_t seen_count;
+};
+struct unsqueezer {
+  const char *bytes, *at; // all of them, and where to read on
+  char *room;             // of so many bytes, aligned as malloc() does
+};
+void table_squeeze(const struct table *t, const void *from, struct squeezer *s);
+// *to is overwritten. Its texts lie in the bytes, lists and structs in the room: both must stay,
+// and nothing of it is to be changed or released.
+void table_unsqueeze(const struct table *t, void *to, struct unsqueezer *u);
+void squeeze_text(struct squeezer *s, const char *text); // not NULL
+char *unsqueeze_text(struct unsqueezer *u);
+
 void strings_release(struct strings *s);
 int strings_add(struct strings *s, const char *text);
 // Replaces what is in `to`, which must not be `from`. -1: no memory, and the last ones are missing.

@@ -34,25 +34,26 @@ static bool retained(const struct cloning *c)
   return set->meta.deletion_timestamp && spec->deletion_policy == CLONE_RETAIN;
 }
 
+struct dependents {
+  const char *of;
+  bool found;
+};
+
+static void look_for_dependent(void *arg, const struct object *o)
+{
+  struct dependents *d = arg;
+  const struct clone_spec *spec = o->spec;
+  const struct clone_status *st = o->status;
+  d->found = d->found || (spec->source && str_eq(spec->source->name, d->of) && st->owned.count);
+}
+
 static bool has_dependents(struct cloning *c)
 {
-  struct object_key *keys CLEANUP(cleanup_free_) = NULL;
   struct object_store *store = c->k.m->store;
-  size_t count = 0;
-  if (store->ops->list_naming(store, OBJECT_CLONE, c->k.key.ns, c->k.key.name, &keys, &count,
-                              &c->k.err) != 0)
-    return true;
-  for (size_t i = 0; i < count; i++) {
-    struct object *o CLEANUP(object_free_p) = NULL;
-    struct err gone = ERR_INIT;
-    if (store->ops->get(store, &keys[i], &o, &gone) != 0)
-      continue;
-    const struct clone_spec *spec = o->spec;
-    const struct clone_status *st = o->status;
-    if (spec->source && str_eq(spec->source->name, c->k.key.name) && st->owned.count)
-      return true;
-  }
-  return false;
+  struct dependents d = {c->k.key.name, false};
+  return store->ops->visit(store, OBJECT_CLONE, c->k.key.ns, d.of, look_for_dependent, &d,
+                           &c->k.err) != 0 ||
+         d.found;
 }
 
 // ---- the machine ----------------------------------------------------------------------------

@@ -33,22 +33,26 @@ static bool set_names(const struct object *o, const char *base)
   return str_eq(spec->base.name, base) && !o->meta.deletion_timestamp;
 }
 
+struct counting {
+  bool (*names)(const struct object *o, const char *base);
+  const struct basing *b;
+  int64_t dependents;
+};
+
+static void count_one(void *arg, const struct object *o)
+{
+  struct counting *c = arg;
+  c->dependents += !o->invalid && c->names(o, c->b->k.key.name);
+}
+
 static int64_t count_dependents(struct basing *b, enum object_kind kind,
                                 bool (*names)(const struct object *o, const char *base))
 {
-  struct object_key *keys CLEANUP(cleanup_free_) = NULL;
+  struct counting c = {names, b, 0};
   struct object_store *store = b->k.m->store;
-  size_t count = 0;
-  int64_t dependents = 0;
-  if (store->ops->list(store, kind, b->k.key.ns, &keys, &count, &b->k.err) != 0)
+  if (store->ops->visit(store, kind, b->k.key.ns, b->k.key.name, count_one, &c, &b->k.err) != 0)
     return 0;
-  for (size_t i = 0; i < count; i++) {
-    struct object *o CLEANUP(object_free_p) = NULL;
-    struct err gone = ERR_INIT;
-    if (store->ops->get(store, &keys[i], &o, &gone) == 0 && !o->invalid)
-      dependents += names(o, b->k.key.name);
-  }
-  return dependents;
+  return c.dependents;
 }
 
 static bool retained(const struct basing *b)
@@ -386,22 +390,22 @@ static void say(struct basing *b, const struct base_step *step)
   summarize(b, step->action == BASE_ACT_MAKE);
 }
 
+static void nudge_one(void *arg, const struct object *o)
+{
+  const struct counting *c = arg;
+  struct object_key key = object_key_of(o);
+  if (!o->invalid && c->names(o, c->b->k.key.name))
+    queue_add(c->b->k.m->queue, &key, 0);
+}
+
 // Whoever waits for this base looks again when it becomes ready.
 static void nudge_all(struct basing *b, enum object_kind kind,
                       bool (*names)(const struct object *o, const char *base))
 {
-  struct object_key *keys CLEANUP(cleanup_free_) = NULL;
+  struct counting c = {names, b, 0};
   struct object_store *store = b->k.m->store;
-  size_t count = 0;
   struct err ignored = ERR_INIT;
-  if (store->ops->list(store, kind, b->k.key.ns, &keys, &count, &ignored) != 0)
-    return;
-  for (size_t i = 0; i < count; i++) {
-    struct object *o CLEANUP(object_free_p) = NULL;
-    if (store->ops->get(store, &keys[i], &o, &ignored) == 0 && !o->invalid &&
-        names(o, b->k.key.name))
-      queue_add(b->k.m->queue, &keys[i], 0);
-  }
+  store->ops->visit(store, kind, b->k.key.ns, b->k.key.name, nudge_one, &c, &ignored);
 }
 
 static bool ready_changed(const struct basing *b)

@@ -17,6 +17,7 @@ struct setting {
   size_t count;
   struct set_plan plan;
   bool base_ready;
+  int64_t base_bytes;
   char *why; // NULL = it can be cloned from
   struct err
       no_other; // why no clone could be made now in place of one that goes; ERR_NONE: it could

@@ -100,25 +100,38 @@ static struct set_clone facts_of(const struct setting *s, const struct object *o
   };
 }
 
+struct members {
+  const struct setting *s;
+  struct list clones; // of struct object *
+  struct err err;
+};
+
+static void take_member(void *arg, const struct object *o)
+{
+  struct members *m = arg;
+  if (m->err.kind != ERR_NONE || !is_member(m->s, o))
+    return;
+  struct object **copy = list_add(&m->clones, sizeof(*copy), SIZE_MAX);
+  if (!copy)
+    err_set(&m->err, ERR_NO_MEMORY, "out of memory");
+  else if (object_copy(o, copy, &m->err) != 0)
+    m->clones.count--;
+}
+
 static int read_members(struct setting *s, struct err *err)
 {
-  struct object_key *keys CLEANUP(cleanup_free_) = NULL;
   struct object_store *store = s->k.m->store;
-  size_t count = 0;
-  if (store->ops->list(store, OBJECT_CLONE, s->k.key.ns, &keys, &count, err) != 0)
+  struct members m = {.s = s};
+  int failed = store->ops->visit(store, OBJECT_CLONE, s->k.key.ns, NULL, take_member, &m, err);
+  s->clones = m.clones.items;
+  s->count = m.clones.count;
+  s->facts = calloc(s->count + 1, sizeof(*s->facts));
+  if (failed)
     return -1;
-  s->clones = calloc(count + 1, sizeof(struct object *));
-  s->facts = calloc(count + 1, sizeof(*s->facts));
-  if (!s->clones || !s->facts)
+  if (m.err.kind != ERR_NONE || !s->facts)
     return err_set(err, ERR_NO_MEMORY, "out of memory");
-  for (size_t i = 0; i < count; i++) {
-    struct object *o CLEANUP(object_free_p) = NULL;
-    struct err gone = ERR_INIT;
-    if (store->ops->get(store, &keys[i], &o, &gone) != 0 || !is_member(s, o))
-      continue;
-    s->facts[s->count] = facts_of(s, o);
-    s->clones[s->count++] = TAKE(o);
-  }
+  for (size_t i = 0; i < s->count; i++)
+    s->facts[i] = facts_of(s, s->clones[i]);
   return 0;
 }
 
@@ -156,6 +169,7 @@ static void find_base(struct setting *s)
     return;
   }
   const struct clonebase_status *st = base->status;
+  s->base_bytes = st->bytes;
   const struct condition *ready = condition_find(&st->conditions, "Ready");
   s->base_ready = ready && ready->status == CONDITION_TRUE && !base->meta.deletion_timestamp;
   if (!s->base_ready)
@@ -264,13 +278,7 @@ static void forget_failures(struct list *l)
 
 static void count_bytes(struct setting *s)
 {
-  int64_t used = 0, saved = 0;
-  struct object *base CLEANUP(object_free_p) = NULL;
-  struct err ignored = ERR_INIT;
-  int64_t whole = 0;
-  if (store_get(s->k.m->store, OBJECT_CLONE_BASE, s->k.key.ns, s->spec->base.name, &base,
-                &ignored) == 0)
-    whole = ((const struct clonebase_status *)base->status)->bytes;
+  int64_t used = 0, saved = 0, whole = s->base_bytes;
   for (size_t i = 0; i < s->count; i++) {
     const struct clone_status *st = s->clones[i]->status;
     if (!st->memory.made || st->bytes < 0)

@@ -33,6 +33,7 @@ struct manager {
   int64_t started_ms; // wall clock
   void (*on_change)(void *arg, const struct object_key *key);
   void *on_change_arg;
+  _Atomic uint64_t steps;
   pthread_mutex_t mutex; // guards what follows
   struct probe_note *probes;
   struct making *making; // clones that are being made

@@ -9,7 +9,7 @@
 #include "base/str.h"
 
 struct entry {
-  struct object *object;
+  struct squeezed *object;
   bool announced; // by the watch; else it is here by our own create
   char key[];     // "namespace/name"
 };
@@ -29,7 +29,7 @@ struct kube_cache {
 static void free_entry(struct lh_entry *e)
 {
   struct entry *entry = lh_entry_v(e);
-  object_free(entry->object);
+  free(entry->object);
   free(entry);
 }
 
@@ -73,9 +73,14 @@ static struct lh_entry *find(struct kube_cache *c, enum object_kind kind, const 
   return lh_table_lookup_entry(c->tables[kind], key_text(ns, name, text));
 }
 
-static struct object *object_in(struct lh_entry *e)
+// To be freed by free(), and of no use once the entry has changed. NULL: there is none, or no
+// memory.
+static struct object *look_at(struct lh_entry *e)
 {
-  return e ? ((struct entry *)lh_entry_v(e))->object : NULL;
+  struct object *o = NULL;
+  if (e && object_unsqueeze(((struct entry *)lh_entry_v(e))->object, &o, NULL) != 0)
+    return NULL;
+  return o;
 }
 
 // Versions of one object can be compared as numbers: they are etcd's revisions, and since
@@ -88,14 +93,16 @@ static bool is_newer(const struct object *a, const struct object *b)
   return left > right;
 }
 
-static bool insert(struct kube_cache *c, struct object *o, bool announced)
+// Takes what is squeezed over when it says true.
+static bool insert(struct kube_cache *c, const struct object *o, struct squeezed *squeezed,
+                   bool announced)
 {
   char text[KEY_TEXT_MAX];
   key_text(o->meta.ns, o->meta.name, text);
   struct entry *e = calloc(1, sizeof(*e) + strlen(text) + 1);
   if (!e)
     return false;
-  e->object = o;
+  e->object = squeezed;
   e->announced = announced;
   strcpy(e->key, text);
   if (lh_table_insert(c->tables[o->kind], e->key, e) == 0)
@@ -104,45 +111,53 @@ static bool insert(struct kube_cache *c, struct object *o, bool announced)
   return false;
 }
 
-bool kube_cache_put(struct kube_cache *c, struct object *o)
+// What is at hand is never older than our own write, or what the watch has told: without memory
+// reads ask the server.
+static void replace(struct kube_cache *c, enum object_kind kind, struct lh_entry *entry,
+                    struct squeezed *squeezed)
 {
+  struct entry *at = lh_entry_v(entry);
+  if (!squeezed) {
+    lh_table_delete_entry(c->tables[kind], entry);
+    return;
+  }
+  free(at->object);
+  at->object = squeezed;
+}
+
+static struct squeezed *squeeze(const struct object *o)
+{
+  struct squeezed *squeezed;
+  return object_squeeze(o, &squeezed, NULL) == 0 ? squeezed : NULL;
+}
+
+bool kube_cache_put(struct kube_cache *c, const struct object *o)
+{
+  struct squeezed *squeezed CLEANUP(cleanup_free_) = squeeze(o);
   LOCK_FOR_SCOPE(&c->mutex);
   struct lh_entry *entry = find(c, o->kind, o->meta.ns, o->meta.name);
-  struct object *old = object_in(entry);
   struct entry *at = entry ? lh_entry_v(entry) : NULL;
-  if (old && str_eq(old->meta.uid, o->meta.uid) && !is_newer(o, old)) {
-    bool news = !at->announced;
+  struct object *old CLEANUP(cleanup_free_) = look_at(entry);
+  bool news = !at || !at->announced;
+  if (at)
     at->announced = true;
-    object_free(o);
+  if (old && str_eq(old->meta.uid, o->meta.uid) && !is_newer(o, old))
     return news;
-  }
-  if (old) {
-    at->object = o;
-    at->announced = true;
-    object_free(old);
-  } else if (!insert(c, o, true)) {
-    object_free(o); // reads then ask the server
-  }
+  if (at)
+    replace(c, o->kind, entry, TAKE(squeezed));
+  else if (squeezed && insert(c, o, squeezed, true))
+    squeezed = NULL;
   return true;
 }
 
 void kube_cache_written(struct kube_cache *c, const struct object *o)
 {
-  struct object *copy;
-  if (object_copy(o, &copy, NULL) != 0)
-    copy = NULL;
+  struct squeezed *squeezed CLEANUP(cleanup_free_) = squeeze(o);
   LOCK_FOR_SCOPE(&c->mutex);
   struct lh_entry *entry = find(c, o->kind, o->meta.ns, o->meta.name);
-  struct object *old = object_in(entry);
-  if (old && str_eq(old->meta.uid, o->meta.uid) && is_newer(o, old)) {
-    if (copy) {
-      ((struct entry *)lh_entry_v(entry))->object = TAKE(copy);
-      object_free(old);
-    } else {
-      lh_table_delete_entry(c->tables[o->kind], entry); // never older than our own write
-    }
-  }
-  object_free(copy);
+  struct object *old CLEANUP(cleanup_free_) = look_at(entry);
+  if (old && str_eq(old->meta.uid, o->meta.uid) && is_newer(o, old))
+    replace(c, o->kind, entry, TAKE(squeezed));
 }
 
 struct kube_birth *kube_cache_expect(struct kube_cache *c, const struct object_key *key)
@@ -171,36 +186,29 @@ static bool same_key(const struct object_key *a, const struct object_key *b)
 }
 
 // One of another uid had the name before: the server has let go of it, whatever the watch says yet.
-static void put_born(struct kube_cache *c, struct object *o)
+// Takes what is squeezed over, or frees it.
+static void put_born(struct kube_cache *c, const struct object *o, struct squeezed *squeezed)
 {
   struct lh_entry *entry = find(c, o->kind, o->meta.ns, o->meta.name);
-  if (!entry) {
-    if (!insert(c, o, false))
-      object_free(o); // reads then ask the server
-    return;
+  struct object *old CLEANUP(cleanup_free_) = look_at(entry);
+  if (entry && !(old && str_eq(old->meta.uid, o->meta.uid))) {
+    ((struct entry *)lh_entry_v(entry))->announced = false;
+    replace(c, o->kind, entry, squeezed);
+  } else if (entry || !insert(c, o, squeezed, false)) {
+    free(squeezed);
   }
-  struct entry *at = lh_entry_v(entry);
-  if (str_eq(at->object->meta.uid, o->meta.uid)) {
-    object_free(o);
-    return;
-  }
-  object_free(at->object);
-  at->object = o;
-  at->announced = false;
 }
 
 void kube_cache_born(struct kube_cache *c, struct kube_birth *b, const struct object *o)
 {
-  struct object *copy = NULL;
   if (!b)
     return;
-  if (o && object_copy(o, &copy, NULL) != 0)
-    copy = NULL; // reads then ask the server until the watch has told
+  // Without memory reads ask the server until the watch has told.
+  struct squeezed *squeezed CLEANUP(cleanup_free_) = o ? squeeze(o) : NULL;
   LOCK_FOR_SCOPE(&c->mutex);
   unlink_birth(c, b);
-  if (copy && !strings_has(&b->gone, o->meta.uid))
-    put_born(c, TAKE(copy));
-  object_free(copy);
+  if (squeezed && !strings_has(&b->gone, o->meta.uid))
+    put_born(c, o, TAKE(squeezed));
   strings_release(&b->gone);
   free(b);
 }
@@ -212,7 +220,8 @@ void kube_cache_remove(struct kube_cache *c, const struct object_key *key, const
     if (same_key(&b->key, key))
       strings_add(&b->gone, uid);
   struct lh_entry *entry = find(c, key->kind, key->ns, key->name);
-  if (entry && str_eq(object_in(entry)->meta.uid, uid))
+  struct object *old CLEANUP(cleanup_free_) = look_at(entry);
+  if (entry && (!old || str_eq(old->meta.uid, uid)))
     lh_table_delete_entry(c->tables[key->kind], entry);
 }
 
@@ -221,9 +230,17 @@ struct object *kube_cache_get(struct kube_cache *c, const struct object_key *key
 {
   struct object *copy = NULL;
   LOCK_FOR_SCOPE(&c->mutex);
-  struct object *o = object_in(find(c, key->kind, key->ns, key->name));
-  *ret_no_memory = o && object_copy(o, &copy, NULL) != 0;
+  struct lh_entry *entry = find(c, key->kind, key->ns, key->name);
+  struct object *o CLEANUP(cleanup_free_) = look_at(entry);
+  *ret_no_memory = entry && (!o || object_copy(o, &copy, NULL) != 0);
   return copy;
+}
+
+// Keys begin with the namespace.
+static bool is_in(const struct entry *e, const char *ns)
+{
+  size_t length = ns ? strlen(ns) : 0;
+  return !ns || (strncmp(e->key, ns, length) == 0 && e->key[length] == '/');
 }
 
 int kube_cache_list(struct kube_cache *c, enum object_kind kind, const char *ns,
@@ -238,10 +255,34 @@ int kube_cache_list(struct kube_cache *c, enum object_kind kind, const char *ns,
   *ret_count = 0;
   lh_foreach(c->tables[kind], entry)
   {
-    const struct object *o = object_in(entry);
-    if (!ns || str_eq(o->meta.ns, ns))
-      keys[(*ret_count)++] = object_key_of(o);
+    const struct entry *e = lh_entry_v(entry);
+    const char *name = strchr(e->key, '/') + 1;
+    struct object_key *key = &keys[*ret_count];
+    if (!is_in(e, ns))
+      continue;
+    *key = (struct object_key){.kind = kind};
+    snprintf(key->ns, sizeof(key->ns), "%.*s", (int)(name - 1 - e->key), e->key);
+    snprintf(key->name, sizeof(key->name), "%s", name);
+    ++*ret_count;
   }
   *ret = keys;
+  return 0;
+}
+
+int kube_cache_each(struct kube_cache *c, enum object_kind kind, const char *ns,
+                    const char *mention, object_visit_fn fn, void *arg)
+{
+  LOCK_FOR_SCOPE(&c->mutex);
+  struct lh_entry *entry;
+  lh_foreach(c->tables[kind], entry)
+  {
+    const struct entry *e = lh_entry_v(entry);
+    if (!is_in(e, ns) || (mention && !squeezed_mentions(e->object, mention)))
+      continue;
+    struct object *o CLEANUP(cleanup_free_) = look_at(entry);
+    if (!o)
+      return -1;
+    fn(arg, o);
+  }
   return 0;
 }

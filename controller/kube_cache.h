@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the watches have told, decoded: every object of our kinds, for store_kube.c. Written by the
+// What the watches have told: every object of our kinds, squeezed, for store_kube.c. Written by the
+
 // loop (watch) and by workers (the answer to an own write, which is newer than what the watch has
 // told so far); read by all. Locked inside.
 #pragma once
@@ -13,8 +14,8 @@ struct kube_cache;
 
 struct kube_cache *kube_cache_new(void);
 void kube_cache_free(struct kube_cache *c); // NULL allowed
-// From the watch. *o is taken over. False: what is here is the same or newer.
-bool kube_cache_put(struct kube_cache *c, struct object *o);
+// From the watch; copied. False: what is here is the same or newer.
+bool kube_cache_put(struct kube_cache *c, const struct object *o);
 // An own write has given this object a new version. Copied, and only if the object is still here
 // with the same uid: it may have been deleted meanwhile.
 void kube_cache_written(struct kube_cache *c, const struct object *o);
@@ -34,3 +35,6 @@ struct object *kube_cache_get(struct kube_cache *c, const struct object_key *key
 // Keys of a kind, in ns or (NULL) everywhere. Yours. -1: no memory.
 int kube_cache_list(struct kube_cache *c, enum object_kind kind, const char *ns,
                     struct object_key **ret, size_t *ret_count);
+// As struct object_store_ops says of visit(). -1: no memory.
+int kube_cache_each(struct kube_cache *c, enum object_kind kind, const char *ns,
+                    const char *mention, object_visit_fn fn, void *arg);

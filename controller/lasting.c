@@ -72,25 +72,31 @@ static bool clone_needs(const struct object *clone, const struct object *o)
   return o->kind == OBJECT_PROVIDER && s->vm && names(&s->vm->provider, clone->meta.ns, o);
 }
 
+struct needing {
+  const struct object *o;
+  bool (*needs)(const struct object *who, const struct object *o);
+  char **first;
+  int64_t count;
+};
+
+static void count_one(void *arg, const struct object *who)
+{
+  struct needing *n = arg;
+  if (who->invalid || !n->needs(who, n->o))
+    return;
+  n->count++;
+  if (!*n->first)
+    *n->first =
+        str_printf("%s %s/%s", object_kind_info(who->kind)->kind, who->meta.ns, who->meta.name);
+}
+
 static int64_t count_needing(struct manager *m, enum object_kind kind, const struct object *o,
                              bool (*needs)(const struct object *who, const struct object *o),
                              char **first, struct err *err)
 {
-  struct object_key *keys CLEANUP(cleanup_free_) = NULL;
-  size_t count = 0;
-  int64_t needing = 0;
-  if (m->store->ops->list(m->store, kind, NULL, &keys, &count, err) != 0)
-    return -1;
-  for (size_t i = 0; i < count; i++) {
-    struct object *who CLEANUP(object_free_p) = NULL;
-    struct err gone = ERR_INIT;
-    if (m->store->ops->get(m->store, &keys[i], &who, &gone) != 0 || who->invalid || !needs(who, o))
-      continue;
-    needing++;
-    if (!*first)
-      *first = str_printf("%s %s/%s", object_kind_info(kind)->kind, who->meta.ns, who->meta.name);
-  }
-  return needing;
+  struct needing n = {o, needs, first, 0};
+  return m->store->ops->visit(m->store, kind, NULL, o->meta.name, count_one, &n, err) == 0 ? n.count
+                                                                                           : -1;
 }
 
 int64_t dependents_of(struct manager *m, const struct object *o, char **ret_first, struct err *err)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controller/manager.h"
 
+#include <malloc.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +16,8 @@
 #include "controller/making.h"
 #include "controller/migration_internal.h"
 
-#define DEFAULT_WORKERS 8
+#define DEFAULT_WORKERS  8
+#define STEPS_UNTIL_TRIM 1000
 
 DEFINE_CLEANUP(object_free, struct object *)
 
@@ -108,6 +111,12 @@ static void on_told(void *arg, const struct object_key *key)
   tell(arg, key);
 }
 
+static void on_synced(void *arg)
+{
+  struct manager *m = arg;
+  queue_hold(m->queue, false);
+}
+
 static void on_failed(void *arg, const struct err *err)
 {
   struct manager *m = arg;
@@ -125,9 +134,20 @@ int set_cleanup_finalizer(struct manager *m, struct object *o, bool present, str
   return -1;
 }
 
+// Each thread has a heap of its own, which keeps what its steps once took.
+static void give_memory_back(struct manager *m)
+{
+#ifdef __GLIBC__
+  if (atomic_fetch_add(&m->steps, 1) % STEPS_UNTIL_TRIM == STEPS_UNTIL_TRIM - 1)
+    malloc_trim(0);
+#endif
+}
+
 static int64_t step(void *arg, const struct object_key *key)
 {
-  return runners[key->kind](arg, key);
+  int64_t after_ms = runners[key->kind](arg, key);
+  give_memory_back(arg);
+  return after_ms;
 }
 
 // ---- life -----------------------------------------------------------------------------------
@@ -185,8 +205,15 @@ int manager_start(struct manager *m, struct err *err)
   m->queue = queue_new(m->workers, step, m);
   if (!m->queue)
     return err_set(err, ERR_NO_MEMORY, "worker threads could not be started");
-  struct object_events events = {
-      .changed = on_changed, .deleted = on_changed, .told = on_told, .failed = on_failed, .arg = m};
+  // A step looks through all objects of other kinds: until they have been told it would have to ask
+  // the server for them, each step for all.
+  queue_hold(m->queue, true);
+  struct object_events events = {.changed = on_changed,
+                                 .deleted = on_changed,
+                                 .told = on_told,
+                                 .synced = on_synced,
+                                 .failed = on_failed,
+                                 .arg = m};
   return m->store->ops->start(m->store, m->loop, &events, err);
 }
 

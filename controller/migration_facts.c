@@ -113,21 +113,27 @@ static bool at_work(const struct object *o)
   return phase > PHASE_QUEUED && phase < PHASE_CLEANING_UP;
 }
 
+struct working {
+  const struct run *r;
+  const struct ref *ref;
+  int64_t count;
+};
+
+static void count_one(void *arg, const struct object *o)
+{
+  struct working *w = arg;
+  struct object_key key = object_key_of(o);
+  w->count += !o->invalid && at_work(o) && !object_key_eq(&key, &w->r->key) &&
+              uses(o, w->ref, w->r->key.ns);
+}
+
 static int64_t count_at_work(struct run *r, const struct ref *ref)
 {
-  struct object_key *keys CLEANUP(cleanup_free_) = NULL;
-  size_t count = 0;
-  int64_t busy = 0;
-  if (r->m->store->ops->list(r->m->store, OBJECT_VM_MIGRATION, NULL, &keys, &count, &r->err) != 0)
-    return 0;
-  for (size_t i = 0; i < count; i++) {
-    struct object *o CLEANUP(object_free_p) = NULL;
-    struct err gone = ERR_INIT;
-    if (!object_key_eq(&keys[i], &r->key) &&
-        r->m->store->ops->get(r->m->store, &keys[i], &o, &gone) == 0 && !o->invalid)
-      busy += at_work(o) && uses(o, ref, r->key.ns);
-  }
-  return busy;
+  struct working w = {r, ref, 0};
+  struct object_store *store = r->m->store;
+  return store->ops->visit(store, OBJECT_VM_MIGRATION, NULL, ref->name, count_one, &w, &r->err) == 0
+             ? w.count
+             : 0;
 }
 
 static bool has_room(struct run *r, const struct ref *ref)

@@ -86,6 +86,17 @@ int store_each(struct object_store *s, enum object_kind kind, const char *ns, st
   return each_by_key(s, keys, count, fn, arg, err);
 }
 
+void store_visit_keys(struct object_store *s, const struct object_key *keys, size_t count,
+                      object_visit_fn fn, void *arg)
+{
+  for (size_t i = 0; i < count; i++) {
+    struct object *o CLEANUP(object_free_p) = NULL;
+    struct err gone = ERR_INIT;
+    if (s->ops->get(s, &keys[i], &o, &gone) == 0)
+      fn(arg, o);
+  }
+}
+
 void store_free(struct object_store *s)
 {
   if (s)

@@ -61,6 +61,7 @@ const struct secret *secret_map_get(const struct secret_map *m,
 void secret_map_release(struct secret_map *m);
 
 struct object_store;
+typedef void (*object_visit_fn)(void *arg, const struct object *o);
 
 struct store_event {
   const char *type, *reason, *message; // borrowed
@@ -82,10 +83,11 @@ struct object_store_ops {
   // Keys of all objects of a kind, in the namespace or (ns NULL) everywhere this store looks.
   int (*list)(struct object_store *s, enum object_kind kind, const char *ns,
               struct object_key **ret, size_t *ret_count, struct err *err);
-  // Those that may name another object: somewhere in their spec stands this text as a string.
-  // Others may be among them: look. text: a name, which JSON writes as it is.
-  int (*list_naming)(struct object_store *s, enum object_kind kind, const char *ns,
-                     const char *text, struct object_key **ret, size_t *ret_count, struct err *err);
+  // Shows the objects of a kind, of ns or (NULL) everywhere, without a copy of each: at least those
+  // in whose spec the text `mention` (NULL = all) is a string; others may be among them. fn keeps
+  // nothing of them, is brief, and asks nothing of the store, which may be locked meanwhile.
+  int (*visit)(struct object_store *s, enum object_kind kind, const char *ns, const char *mention,
+               object_visit_fn fn, void *arg, struct err *err);
   // Writes o->status if o->meta.resource_version is still current, and sets the new version in o.
   int (*put_status)(struct object_store *s, struct object *o, struct err *err);
   // What this process has written so far survives a power cut afterwards: before something is done
@@ -156,4 +158,7 @@ int store_get(struct object_store *s, enum object_kind kind, const char *ns, con
               struct object **ret, struct err *err);
 int store_each(struct object_store *s, enum object_kind kind, const char *ns, store_each_fn fn,
                void *arg, struct err *err);
+// For ops->visit: reads each of these and shows it; what has gone meanwhile is left out.
+void store_visit_keys(struct object_store *s, const struct object_key *keys, size_t count,
+                      object_visit_fn fn, void *arg);
 void store_free(struct object_store *s); // NULL allowed

@@ -27,7 +27,7 @@ struct queue {
   pthread_cond_t changed;
   struct entry *buckets[BUCKETS];
   size_t waiting, running;
-  bool ending;
+  bool held, ending;
 };
 
 bool object_key_eq(const struct object_key *a, const struct object_key *b)
@@ -111,7 +111,7 @@ static struct entry *take(struct queue *q)
 {
   LOCK_FOR_SCOPE(&q->mutex);
   while (!q->ending) {
-    struct entry *e = earliest(q);
+    struct entry *e = q->held ? NULL : earliest(q);
     if (e && e->due_ms <= clock_ms()) {
       e->due_ms = -1;
       e->running = true;
@@ -186,6 +186,13 @@ void queue_free(struct queue *q)
   pthread_cond_destroy(&q->changed);
   pthread_mutex_destroy(&q->mutex);
   free(q);
+}
+
+void queue_hold(struct queue *q, bool held)
+{
+  LOCK_FOR_SCOPE(&q->mutex);
+  q->held = held;
+  pthread_cond_broadcast(&q->changed);
 }
 
 size_t queue_depth(struct queue *q)

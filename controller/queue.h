@@ -20,6 +20,8 @@ struct queue *queue_new(size_t workers, queue_step_fn step, void *arg);
 // allowed.
 void queue_free(struct queue *q);
 void queue_add(struct queue *q, const struct object_key *key, int64_t delay_ms); // any thread
+// While it is held keys gather and no step begins.
+void queue_hold(struct queue *q, bool held);
 // Keys that wait or run now; for metrics and for `drover run` to know that nothing is left to do.
 size_t queue_depth(struct queue *q);
 bool object_key_eq(const struct object_key *a, const struct object_key *b);

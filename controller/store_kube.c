@@ -16,11 +16,22 @@ DEFINE_CLEANUP(store_free, struct object_store *)
 
 // ---- what the watches tell ------------------------------------------------------------------
 
+// The whole manifest once more, which kubectl keeps there for itself.
+#define LAST_APPLIED "kubectl.kubernetes.io/last-applied-configuration"
+
+static void drop_last_applied(struct json_object *json)
+{
+  struct json_object *annotations = object_at(json, "metadata", "annotations", NULL);
+  if (json_object_is_type(annotations, json_type_object))
+    json_object_object_del(annotations, LAST_APPLIED);
+}
+
 static void on_changed(void *arg, struct json_object *json)
 {
   struct kube_watch *w = arg;
-  struct object *o;
+  struct object *o CLEANUP(object_free_p) = NULL;
   struct err err = ERR_INIT;
+  drop_last_applied(json);
   if (object_decode(json, &o, &err) != 0) {
     log_warning("an object that cannot be read", "kind", w->store->resources[w->kind].kind,
                 "namespace", object_namespace(json), "name", object_name(json), "message",
@@ -204,29 +215,38 @@ static int list_by_server(struct store_kube *s, enum object_kind kind, const cha
   return 0;
 }
 
+static bool is_listed(struct store_kube *s, enum object_kind kind)
+{
+  LOCK_FOR_SCOPE(&s->mutex);
+  return s->listed[kind];
+}
+
 static int kube_store_list(struct object_store *store, enum object_kind kind, const char *ns,
                            struct object_key **ret, size_t *ret_count, struct err *err)
 {
   struct store_kube *s = (struct store_kube *)store;
-  bool listed;
-  {
-    LOCK_FOR_SCOPE(&s->mutex);
-    listed = s->listed[kind];
-  }
-  if (!listed)
+  if (!is_listed(s, kind))
     return list_by_server(s, kind, ns, ret, ret_count, err);
   if (kube_cache_list(s->cache, kind, ns, ret, ret_count) == 0)
     return 0;
   return err_set(err, ERR_NO_MEMORY, "no memory for a list of objects");
 }
 
-// The cache holds no text to search in.
-static int kube_store_list_naming(struct object_store *store, enum object_kind kind, const char *ns,
-                                  const char *text, struct object_key **ret, size_t *ret_count,
-                                  struct err *err)
+static int kube_store_visit(struct object_store *store, enum object_kind kind, const char *ns,
+                            const char *mention, object_visit_fn fn, void *arg, struct err *err)
 {
-  (void)text;
-  return kube_store_list(store, kind, ns, ret, ret_count, err);
+  struct store_kube *s = (struct store_kube *)store;
+  if (!is_listed(s, kind)) {
+    struct object_key *keys CLEANUP(cleanup_free_) = NULL;
+    size_t count = 0;
+    if (kube_store_list(store, kind, ns, &keys, &count, err) != 0)
+      return -1;
+    store_visit_keys(store, keys, count, fn, arg);
+    return 0;
+  }
+  if (kube_cache_each(s->cache, kind, ns, mention, fn, arg) == 0)
+    return 0;
+  return err_set(err, ERR_NO_MEMORY, "no memory to look through objects");
 }
 
 // ---- writing --------------------------------------------------------------------------------
@@ -444,7 +464,7 @@ static const struct object_store_ops kube_ops = {
     .stop = kube_store_stop,
     .get = kube_store_get,
     .list = kube_store_list,
-    .list_naming = kube_store_list_naming,
+    .visit = kube_store_visit,
     .put_status = kube_store_put_status,
     .settle = kube_store_settle,
     .create = kube_store_create,

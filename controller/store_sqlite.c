@@ -38,9 +38,9 @@ static int add_key(struct list *keys, enum object_kind kind, struct sqlite_query
   return object_key_set(key, kind, sqlite_text(q, 0), sqlite_text(q, 1), err);
 }
 
-static int sqlite_list_naming(struct object_store *store, enum object_kind kind, const char *ns,
-                              const char *text, struct object_key **ret, size_t *ret_count,
-                              struct err *err)
+static int list_mentioning(struct object_store *store, enum object_kind kind, const char *ns,
+                           const char *text, struct object_key **ret, size_t *ret_count,
+                           struct err *err)
 {
   struct store_sqlite *s = (struct store_sqlite *)store;
   cleanup_free char *quoted = text ? str_printf("\"%s\"", text) : NULL;
@@ -73,7 +73,18 @@ static int sqlite_list_naming(struct object_store *store, enum object_kind kind,
 static int sqlite_list(struct object_store *store, enum object_kind kind, const char *ns,
                        struct object_key **ret, size_t *ret_count, struct err *err)
 {
-  return sqlite_list_naming(store, kind, ns, NULL, ret, ret_count, err);
+  return list_mentioning(store, kind, ns, NULL, ret, ret_count, err);
+}
+
+static int sqlite_visit(struct object_store *store, enum object_kind kind, const char *ns,
+                        const char *mention, object_visit_fn fn, void *arg, struct err *err)
+{
+  struct object_key *keys CLEANUP(cleanup_free_) = NULL;
+  size_t count = 0;
+  if (list_mentioning(store, kind, ns, mention, &keys, &count, err) != 0)
+    return -1;
+  store_visit_keys(store, keys, count, fn, arg);
+  return 0;
 }
 
 static int sqlite_installation(struct object_store *store, char ret[64], struct err *err)
@@ -276,7 +287,7 @@ static const struct object_store_ops sqlite_ops = {
     .stop = sqlite_watch_stop,
     .get = sqlite_get,
     .list = sqlite_list,
-    .list_naming = sqlite_list_naming,
+    .visit = sqlite_visit,
     .put_status = sqlite_put_status,
     .settle = sqlite_settle,
     .create = sqlite_create,

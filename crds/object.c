@@ -74,7 +74,7 @@ static const struct field meta_fields[] = {
     {"finalizers", FIELD_STRINGS, AT(object_meta, finalizers)},
     {"ownerReferences", FIELD_LIST, AT(object_meta, owners), &owner_table},
 };
-static const struct table meta_table = TABLE(struct object_meta, meta_fields);
+const struct table object_meta_table = TABLE(struct object_meta, meta_fields);
 
 // ---- decoding -------------------------------------------------------------------------------
 
@@ -121,7 +121,7 @@ static int decode_meta_strict(struct json_object *metadata, struct object_meta *
   for (size_t i = 0; i < ARRAY_SIZE(foreign_meta); i++)
     if (json_object_is_type(known, json_type_object))
       json_object_object_del(known, foreign_meta[i]);
-  int result = table_decode(&meta_table, known, "metadata", meta, err);
+  int result = table_decode(&object_meta_table, known, "metadata", meta, err);
   json_object_put(known);
   return result;
 }
@@ -134,7 +134,7 @@ static int decode_meta(struct json_object *json, bool strict, struct object_meta
     return err_set(err, ERR_INVALID, "metadata: is required");
   if (strict)
     return decode_meta_strict(metadata, meta, err);
-  if (table_decode_lenient(&meta_table, metadata, "metadata", meta, err))
+  if (table_decode_lenient(&object_meta_table, metadata, "metadata", meta, err))
     return -1;
   if (str_empty(meta->name))
     return err_set(err, ERR_INVALID, "metadata.name: is required");
@@ -266,7 +266,7 @@ struct json_object *object_encode(const struct object *o)
   struct json_object *json = json_object_new_object();
   if (json && !add(json, "apiVersion", json_object_new_string(CRDS_API_VERSION)) &&
       !add(json, "kind", json_object_new_string(kind->kind)) &&
-      !add(json, "metadata", table_encode(&meta_table, &o->meta)) &&
+      !add(json, "metadata", table_encode(&object_meta_table, &o->meta)) &&
       !add(json, "spec", table_encode(kind->spec, o->spec)) &&
       !add(json, "status", table_encode(kind->status, o->status)))
     return json;
@@ -277,7 +277,7 @@ struct json_object *object_encode(const struct object *o)
 struct json_object *object_encode_owners(const struct object *o)
 {
   struct object_meta owners = {.owners = o->meta.owners};
-  struct json_object *meta = table_encode(&meta_table, &owners);
+  struct json_object *meta = table_encode(&object_meta_table, &owners);
   struct json_object *list = meta ? json_object_object_get(meta, "ownerReferences") : NULL;
   json_object_get(list);
   json_object_put(meta);
@@ -288,7 +288,7 @@ void object_free(struct object *o)
 {
   if (!o)
     return;
-  table_release(&meta_table, &o->meta);
+  table_release(&object_meta_table, &o->meta);
   table_release(kinds[o->kind].spec, o->spec);
   table_release(kinds[o->kind].status, o->status);
   free(o->spec);
@@ -302,7 +302,7 @@ int object_copy(const struct object *from, struct object **ret, struct err *err)
   struct object *o CLEANUP(object_free_p) = object_new(from->kind);
   if (!o)
     return no_memory(err);
-  if (table_copy(&meta_table, &from->meta, &o->meta, err) ||
+  if (table_copy(&object_meta_table, &from->meta, &o->meta, err) ||
       table_copy(kinds[from->kind].spec, from->spec, o->spec, err) ||
       table_copy(kinds[from->kind].status, from->status, o->status, err))
     return -1;

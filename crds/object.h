@@ -74,6 +74,13 @@ struct json_object *object_encode_owners(const struct object *o); // the list on
 struct object *object_new(enum object_kind kind);
 void object_free(struct object *o); // NULL allowed
 int object_copy(const struct object *from, struct object **ret, struct err *err);
+// An object in few bytes, for a cache of thousands; freed by free().
+struct squeezed;
+int object_squeeze(const struct object *o, struct squeezed **ret, struct err *err);
+// It again, to be looked at only: freed by free(), not object_free(), and before the squeezed.
+int object_unsqueeze(const struct squeezed *s, struct object **ret, struct err *err);
+// Whether any text of it is or ends with this one: no need to unsqueeze it otherwise.
+bool squeezed_mentions(const struct squeezed *s, const char *text);
 bool object_has_finalizer(const struct object *o, const char *finalizer);
 const char *object_annotation(const struct object *o, const char *name); // NULL: not there
 // The list of struct condition in its status, which every kind has.

@@ -11,6 +11,8 @@
 #include "base/str.h"
 #include "crds/common.h"
 
+extern const struct table object_meta_table; // of struct object_meta: only what drover needs
+
 #define AT(type, member)  offsetof(struct type, member)
 
 #define NAME_PATTERN      "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"

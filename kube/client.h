@@ -29,8 +29,8 @@
 struct kube;
 
 struct kube_settings {
-  double per_s, burst;               // all calls; 0 = 50 and 100
-  double status_per_s, status_burst; // writes of status; 0 = 20 and 40
+  double per_s, burst;               // all calls; 0 = 200 and 400
+  double status_per_s, status_burst; // writes of status; 0 = 100 and 200
   const char *user_agent;            // NULL = drover/VERSION
 };
 

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 # hack/bench clone: clones by drover beside the same by hand, on libvirt, LXD and systemd-nspawn. Sourced by hack/bench.
-# PARTS="libvirt lxd nspawn idle" (default: all); CLONES=n of the large libvirt row (1000); CONTAINERS=n of LXD (50);
-# OBJECTS=n of the idle controller (10000).
+# PARTS="libvirt lxd nspawn idle" (default: all); CLONES=n of the large libvirt row (1000); CONTAINERS=n of LXD (50).
+# The part `idle` is in idle.sh.
 
 clone_parts=${PARTS:-libvirt lxd nspawn idle}
 clones=${CLONES:-1000}
@@ -158,32 +158,6 @@ hand_nspawn() { # a snapshot, a start, a command
   btrfs -q subvolume snapshot "$1/golden" "$1/$2"
   systemd-nspawn -q --register=no --keep-unit -D "$1/$2" -M "$2" --private-network /bin/true
 }
-
-# ---- the controller with nothing to do
-
-bench_clone_idle() {
-  local objects=${OBJECTS:-10000} i pid
-  [ -d "$WORK/k8s" ] || server cluster k8s
-  (
-    set -a
-    . "$WORK/k8s/env"
-    set +a
-    "$KUBECTL" apply -f crds/ > /dev/null
-    "$KUBECTL" wait --for=condition=Established crd --all --timeout=30s > /dev/null
-    for i in $(seq $((objects / 2))); do
-      doc CloneBase "base-$i" '{providerRef: {name: nowhere}, template: {name: t}, suspend: true}'
-      doc CloneSet "set-$i" "{replicas: 0, baseRef: {name: base-$i}}"
-    done | "$KUBECTL" create -f - > /dev/null
-    "$DROVER" controller --allow-local / > "$WORK/controller.log" 2>&1 &
-    pid=$!
-    wait_for 600 sets_seen $((objects / 2)) || { tail "$WORK/controller.log" >&2; kill $pid; exit 1; }
-    printf '\ncontroller with %s idle CloneBases and CloneSets: RSS %s MiB\n' "$objects" \
-      "$(awk '/VmRSS/{printf "%.1f", $2 / 1024}' /proc/$pid/status)"
-    kill $pid
-    wait $pid || true
-  )
-}
-sets_seen() { [ "$("$KUBECTL" get cset -o json | jq '[.items[] | select(any(.status.conditions[]?; .reason == "Complete"))] | length')" = "$1" ]; }
 
 bench_clone() {
   local part digits=3

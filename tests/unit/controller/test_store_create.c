@@ -206,6 +206,12 @@ static bool holds(struct kube_cache *c, const char *uid)
   return o && str_eq(o->meta.uid, uid);
 }
 
+static bool put(struct kube_cache *c, const char *uid, const char *version)
+{
+  struct object *o cleanup_crd = of_server(uid, version);
+  return kube_cache_put(c, o);
+}
+
 DEFINE_CLEANUP(kube_cache_free, struct kube_cache *)
 #define cleanup_cache CLEANUP(kube_cache_free_p)
 
@@ -219,9 +225,9 @@ static void test_born_before_the_watch_tells(void **state)
   assert_false(holds(c, "a"));
   kube_cache_born(c, b, o);
   assert_true(holds(c, "a"));
-  assert_true(kube_cache_put(c, of_server("a", "7")));
-  assert_false(kube_cache_put(c, of_server("a", "7")));
-  assert_true(kube_cache_put(c, of_server("a", "8")));
+  assert_true(put(c, "a", "7"));
+  assert_false(put(c, "a", "7"));
+  assert_true(put(c, "a", "8"));
 }
 
 static void test_watch_tells_before_the_answer(void **state)
@@ -230,9 +236,9 @@ static void test_watch_tells_before_the_answer(void **state)
   struct kube_cache *c cleanup_cache = kube_cache_new();
   struct object *o cleanup_crd = of_server("a", "7");
   struct kube_birth *b = kube_cache_expect(c, &web_0);
-  assert_true(kube_cache_put(c, of_server("a", "9")));
+  assert_true(put(c, "a", "9"));
   kube_cache_born(c, b, o);
-  assert_false(kube_cache_put(c, of_server("a", "9"))); // it has been told, and stays the newer one
+  assert_false(put(c, "a", "9")); // it has been told, and stays the newer one
   // Gone before the answer was read: it must not come back.
   b = kube_cache_expect(c, &web_0);
   struct kube_birth *other = kube_cache_expect(c, &web_0);
@@ -249,13 +255,43 @@ static void test_born_after_another_of_its_name(void **state)
   (void)state;
   struct kube_cache *c cleanup_cache = kube_cache_new();
   struct object *o cleanup_crd = of_server("b", "12");
-  assert_true(kube_cache_put(c, of_server("a", "7")));
+  assert_true(put(c, "a", "7"));
   struct kube_birth *b = kube_cache_expect(c, &web_0);
   kube_cache_born(c, b, o);
   assert_true(holds(c, "b"));
   kube_cache_remove(c, &web_0, "a");
   assert_true(holds(c, "b"));
-  assert_true(kube_cache_put(c, of_server("b", "12")));
+  assert_true(put(c, "b", "12"));
+}
+
+static void note_uid(void *arg, const struct object *o)
+{
+  strings_add(arg, o->meta.uid);
+}
+
+static void test_each_is_shown(void **state)
+{
+  (void)state;
+  struct kube_cache *c cleanup_cache = kube_cache_new();
+  struct strings uids CLEANUP(strings_release) = {0};
+  assert_true(put(c, "a", "7"));
+  assert_true(put(c, "a", "8"));
+  kube_cache_each(c, OBJECT_CLONE, "elsewhere", NULL, note_uid, &uids);
+  kube_cache_each(c, OBJECT_CLONE_SET, NULL, NULL, note_uid, &uids);
+  kube_cache_each(c, OBJECT_CLONE, NULL, "no such text", note_uid, &uids);
+  assert_int_equal(uids.count, 0);
+  kube_cache_each(c, OBJECT_CLONE, "default", "debian", note_uid, &uids);
+  kube_cache_each(c, OBJECT_CLONE, NULL, NULL, note_uid, &uids);
+  assert_int_equal(uids.count, 2);
+  assert_string_equal(uids.items[1], "a");
+  // What is written ourselves is read back at once, and an older word of the watch is no news.
+  struct object *o cleanup_crd = of_server("a", "12");
+  strings_map_set(&o->meta.labels, "colour", "green");
+  kube_cache_written(c, o);
+  assert_false(put(c, "a", "9"));
+  bool no_memory;
+  struct object *back cleanup_crd = kube_cache_get(c, &web_0, &no_memory);
+  assert_string_equal(strings_map_get(&back->meta.labels, "colour"), "green");
 }
 
 int main(void)
@@ -269,6 +305,7 @@ int main(void)
       cmocka_unit_test(test_born_before_the_watch_tells),
       cmocka_unit_test(test_watch_tells_before_the_answer),
       cmocka_unit_test(test_born_after_another_of_its_name),
+      cmocka_unit_test(test_each_is_shown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -84,6 +84,42 @@ static void encoding_gives_the_same_object(void **state)
 }
 
 // Metadata, spec and status begin zeroed, whatever was accepted: defaults of status come too.
+// What it was made of may go.
+static void squeezing_gives_the_same_object(void **state)
+{
+  (void)state;
+  struct err err = ERR_INIT;
+  struct object *o = decode(migration);
+  struct object *copy, *back;
+  struct squeezed *squeezed;
+  for (int i = 0; i < 100; i++) { // more texts than are looked through for an equal one
+    char text[16];
+    snprintf(text, sizeof(text), "label-%d", i);
+    strings_map_set(&o->meta.labels, text, i % 2 ? "odd" : text);
+  }
+  o->invalid = strdup("spec: is odd");
+  ((struct vmmigration_spec *)o->spec)->timeout_ms = INT64_MAX;
+  ((struct vmmigration_status *)o->status)->observed_generation = INT64_MIN;
+  assert_ok(object_copy(o, &copy, &err), &err);
+  assert_ok(object_squeeze(o, &squeezed, &err), &err);
+  object_free(o);
+  assert_ok(object_unsqueeze(squeezed, &back, &err), &err);
+  assert_true(table_equal(object_kind_info(copy->kind)->spec, copy->spec, back->spec));
+  assert_true(table_equal(object_kind_info(copy->kind)->status, copy->status, back->status));
+  struct json_object *one = object_encode(copy), *other = object_encode(back);
+  assert_true(json_object_equal(one, other));
+  assert_string_equal(back->invalid, "spec: is odd");
+  assert_string_equal(strings_map_get(&back->meta.labels, "label-97"), "odd");
+  assert_string_equal(strings_map_get(&back->meta.labels, "label-98"), "label-98");
+  assert_true(squeezed_mentions(squeezed, "label-98"));
+  assert_false(squeezed_mentions(squeezed, "label-100"));
+  json_object_put(one);
+  json_object_put(other);
+  object_free(copy);
+  free(back);
+  free(squeezed);
+}
+
 static void a_fresh_object_has_seen_nothing(void **state)
 {
   (void)state;
@@ -226,6 +262,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(reads_an_object_of_the_server),
       cmocka_unit_test(encoding_gives_the_same_object),
+      cmocka_unit_test(squeezing_gives_the_same_object),
       cmocka_unit_test(a_fresh_object_has_seen_nothing),
       cmocka_unit_test(a_bad_spec_is_said_and_not_lost),
       cmocka_unit_test(a_bad_status_is_an_error),
