@@ -15,8 +15,6 @@
 #define ACTIONS_PER_STEP 8
 #define POLL_MS          200
 
-DEFINE_CLEANUP(object_free, struct object *)
-
 // ---- facts ----------------------------------------------------------------------------------
 
 static bool clone_names(const struct object *o, const char *base)

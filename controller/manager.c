@@ -19,8 +19,6 @@
 #define DEFAULT_WORKERS  8
 #define STEPS_UNTIL_TRIM 1000
 
-DEFINE_CLEANUP(object_free, struct object *)
-
 static int64_t (*const runners[OBJECT_KIND_COUNT])(struct manager *m,
                                                    const struct object_key *key) = {
     [OBJECT_PROVIDER] = provider_step,

@@ -30,6 +30,7 @@ struct task {
   char *name; // of the machine; NULL = free slot
   struct command_child child;
   int lock;
+  bool copies; // else it removes
 };
 
 struct image_task { // an image that is being unpacked (image.c)
@@ -71,7 +72,8 @@ int ns_no_memory(struct err *err);
 // ---- task.c ----
 
 enum task_state { TASK_NONE, TASK_RUNS, TASK_DONE, TASK_FAILED };
-// Starts argv for a machine; takes the lock over. fd >= 0 becomes its descriptor 3.
+// Starts argv for a machine; takes the lock over. fd >= 0 becomes its descriptor 3: a copy from
+// there; else it is a removal, and nothing is there when it is over: NONE, or FAILED.
 int ns_task_start(struct host *h, const char *name, const char *const *argv, int fd, int *lock,
                   struct err *err);
 // DONE and FAILED are told once; FAILED fills err.

@@ -38,6 +38,7 @@ int ns_task_start(struct host *h, const char *name, const char *const *argv, int
   }
   fcntl(t->child.errors, F_SETFL, O_NONBLOCK);
   t->name = copy;
+  t->copies = fd >= 0;
   t->lock = TAKE_FD(*lock);
   return 0;
 }
@@ -63,9 +64,10 @@ enum task_state ns_task_look(struct host *h, const char *name, struct err *err)
   said[strcspn(said, "\n")] = '\0';
   struct command_result done = {0};
   command_reap(&t->child, false, &done);
+  bool copies = t->copies;
   task_free(t);
   if (done.exit_status == 0)
-    return TASK_DONE;
+    return copies ? TASK_DONE : TASK_NONE;
   err_set(err, strstr(said, "No space left") ? ERR_NO_SPACE : ERR_IO, "%s: %s", name,
           said[0] ? said : "the program was killed");
   return TASK_FAILED;
