@@ -6,12 +6,7 @@ set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 
 LIMIT_KIB=$((128 << 10))
-source=$(cd "$here/../.." && pwd)
-release=$source/build-release
-
-cmake -S "$source" --preset release > "$work/build.log" 2>&1 &&
-  cmake --build "$release" -j2 --target drover >> "$work/build.log" 2>&1 || { tail -n 20 "$work/build.log"; exit 1; }
-drover=$release/drover
+drover=$("$here/../hosts/release-build") || exit 1
 
 # Prints the most that the process had, in KiB.
 most_kib() {
