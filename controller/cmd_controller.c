@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // drover controller: the operator, on a Kubernetes API server.
 #include <signal.h>
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -190,7 +189,6 @@ static void run_on(struct program *p, struct kube *kube)
 
 static int controller(const struct arguments *a)
 {
-
   struct program p = {.arguments = a, .loop = loop_new()};
   struct kube_config config;
   if (!p.loop)
@@ -218,7 +216,6 @@ int cmd_controller(int argc, char **argv)
   if (rc == OPTIONS_PARSED) {
     log_init(a.log_format == 1 ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT,
              a.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
-
     status = controller(&a);
   }
   option_values_release(&a.namespaces);

@@ -29,12 +29,12 @@ static const struct option rows[] = {
 static const struct options options = {
     .name = "delete",
     .usage = "KIND NAME...|KIND/NAME... [options]",
-    .summary = "Deletes objects of a state file or a cluster, secrets and configmaps among them. A "
-               "migration\n"
-               "that has not succeeded takes back what it made, on both sides; one that has\n"
-               "succeeded leaves all as it is. A clone goes with its machine, and a set with its\n"
-               "clones, unless spec.deletionPolicy says otherwise. Where no 'drover run' works on\n"
-               "a state file, this command does the cleaning up; in a cluster the operator does.",
+    .summary = "Deletes objects of a state file or a cluster, secrets and configmaps among them.\n"
+               "A migration that has not succeeded takes back what it made, on both sides; one\n"
+               "that has succeeded leaves all as it is. A clone goes with its machine, and a set\n"
+               "with its clones, unless spec.deletionPolicy says otherwise. Where no 'drover run'\n"
+               "works on a state file, this command does the cleaning up; in a cluster the\n"
+               "operator does.",
     OPTIONS_ROWS(rows),
     .operands_min = 1,
     .operands_max = 1000,

@@ -60,10 +60,10 @@ int64_t dependents_of(struct manager *m, const struct object *o, char **ret_firs
 void manager_note_probe(struct manager *m, const struct object *o, int64_t next_ms);
 bool manager_probed_lately(struct manager *m, const struct object *o, int64_t *ret_wait_ms);
 bool manager_has_probed(struct manager *m, const struct object *o);
-// Our finalizer on or off.
 // A fact when it holds, else none.
 static inline uint64_t bit(bool on, uint64_t fact)
 {
   return on ? fact : 0;
 }
+// Our finalizer on or off.
 int set_cleanup_finalizer(struct manager *m, struct object *o, bool present, struct err *err);
