@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the watches have told: every object of our kinds, squeezed, for store_kube.c. Written by the
-
 // loop (watch) and by workers (the answer to an own write, which is newer than what the watch has
 // told so far); read by all. Locked inside.
 #pragma once

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The program: one table of commands.
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/options.h"
@@ -61,13 +61,6 @@ int cmd_version(int argc, char **argv)
   return EXIT_DONE;
 }
 
-// kubectl runs kubectl-drover for `kubectl drover`, by its path.
-static bool is_plugin(const char *program)
-{
-  const char *slash = strrchr(program, '/');
-  return str_eq(slash ? slash + 1 : program, "kubectl-drover");
-}
-
 static void help(FILE *to)
 {
   fputs("drover moves virtual machines and their disks.\n\n"
@@ -109,7 +102,7 @@ int main(int argc, char **argv)
   }
   if (str_eq(argv[1], "--version"))
     argv[1] = (char[]){"version"};
-  if (is_plugin(argv[0]))
+  if (str_eq(program_invocation_short_name, "kubectl-drover")) // how kubectl runs a plug-in
     state_prefer_cluster();
   for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
     if (str_eq(commands[i].name, argv[1]))

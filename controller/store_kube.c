@@ -9,7 +9,7 @@
 #include "controller/store_kube_internal.h"
 #include "kube/object.h"
 
-#define PEOPLES_BURST 300 // calls at once before 50 a second hold; kubectl has the same
+#define PEOPLES_BURST 300 // calls at once, as kubectl has it
 
 DEFINE_CLEANUP(object_free, struct object *)
 DEFINE_CLEANUP(store_free, struct object_store *)
